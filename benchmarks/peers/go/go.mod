@@ -1,0 +1,3 @@
+module runnel/benchmarks/peers/go
+
+go 1.19

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Builds an example in Release and runs it: examples/run.sh [NAME [ARGUMENTS...]].
+# Without a name, `digest` on the installed headers of Boost. Installs what is missing on Debian and Ubuntu.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=../.ci/deps.sh
+. "$root/.ci/deps.sh"
+
+names() {
+  local file
+  for file in "$root"/examples/*.cpp; do
+    [ -e "$file" ] || continue
+    basename "$file" .cpp | sed -E 's/^[0-9]+_//'
+  done
+}
+
+list_names() {
+  say "usage: examples/run.sh [NAME [ARGUMENTS...]], where NAME is one of:"
+  names | sed 's/^/  /' >&2
+}
+
+if (($# == 0)); then
+  set -- digest
+  default_input=1
+else
+  default_input=0
+fi
+name=$1
+shift
+case $name in
+  --help | -h)
+    list_names
+    exit 0
+    ;;
+esac
+# A listing in a variable: a reader that stops early would end `names` by SIGPIPE.
+known=$(names)
+if ! grep -qxF -- "$name" <<<"$known"; then
+  say "there is no example '$name'"
+  list_names
+  exit 2
+fi
+
+build=$root/build/examples
+program=$build/examples/$name
+
+is_current() {
+  [ -x "$program" ] || return 1
+  local newer
+  newer=$(find "$root/include" "$root/examples" "$root/CMakeLists.txt" -newer "$program" \
+    \( -name '*.hpp' -o -name '*.cpp' -o -name CMakeLists.txt \) -print)
+  [ -z "$newer" ]
+}
+
+build_it() {
+  local log=$build/build.log
+  require gxx cmake ninja boost
+  if [ "$name" = digest ]; then require openssl; fi
+  use_generator
+  say "building $name ..."
+  mkdir -p "$build"
+  if ! {
+    cmake -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$gxx" -DCMAKE_BUILD_TYPE=Release \
+      -DRUNNEL_BUILD_EXAMPLES=ON -DRUNNEL_BUILD_TESTS=OFF -DRUNNEL_BUILD_BENCHMARKS=OFF -DRUNNEL_INSTALL=OFF &&
+      cmake --build "$build" --target "$name" -j "$(job_count)"
+  } >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    die "building $name failed"
+  fi
+  touch "$program"
+}
+
+is_current || build_it
+
+if ((default_input)); then
+  boost=$(file_in_prefix boost/version.hpp) || die "Boost's headers are in no usual place: name a directory, examples/run.sh digest DIR"
+  set -- "$(dirname "$boost")"
+fi
+exec "$program" "$@"

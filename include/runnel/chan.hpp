@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/chan.hpp: typed channels with Go's semantics, which lose nothing when a send or receive is cancelled.
+// Layer: L5
+#pragma once
+
+#include <runnel/compiler.hpp>
+#include <runnel/detail/chan_core.hpp>
+#include <runnel/detail/chan_ops.hpp>
+#include <runnel/error.hpp>
+
+#include <compare>
+#include <concepts>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace runnel {
+
+template <class T>
+class sender;
+template <class T>
+class receiver;
+template <class T>
+class closer;
+
+/// A channel of T: a handle, of which copies share the channel.
+///
+/// Capacity 0 is a rendezvous: a send completes together with a receive. Otherwise a send completes while there is
+/// room and a receive while there is something. Elements leave in the order in which their sends committed; waiters
+/// are served in the order in which they came, and nobody overtakes a waiter. A default-constructed chan is Go's nil
+/// channel: sends and receives on it wait for ever.
+///
+/// Cancel-safety: an operation that is cancelled, or unwound, while it waits has no effect: the element stays in the
+/// channel, or in the sender. One that has committed is delivered, even if the cancellation came first to the eye.
+/// Ordering: the k-th send happens before the k-th receive completes; the k-th receive before the (k + capacity)-th
+/// send completes; a close before a receive that sees it.
+/// Thread-safety: handles may be copied and used from any thread; one handle object is not for two threads at once.
+/// Lifetime: the channel lives as long as a handle; a goroutine that waits on a channel without handles waits until
+/// it is cancelled.
+/// Contract: SEMANTICS.md CH-01 to CH-28 and CH-C01 to CH-C10, after the Go specification and memory model.
+template <class T>
+class chan {
+  static_assert(!std::is_reference_v<T>, "a channel cannot hold references: use chan<T*>, or chan<std::reference_wrapper<T>>");
+  static_assert(!std::is_const_v<T>, "elements move through a channel: use chan<T> without const");
+  using element = detail::element_of<T>;
+
+ public:
+  using value_type = T;
+
+  /// The nil channel.
+  chan() noexcept = default;
+  /// Throws: misuse_error for a negative or absurd capacity, bad_alloc; no effect then.
+  explicit chan(std::ptrdiff_t capacity) {
+    if (capacity < 0) throw misuse_error("runnel: a channel's capacity cannot be negative");
+    x_core = detail::chan_core::make<element>(static_cast<std::size_t>(capacity));
+  }
+  chan(const chan& other) noexcept : x_core(other.x_core) {
+    if (x_core) x_core->retain();
+  }
+  chan(chan&& other) noexcept : x_core(std::exchange(other.x_core, nullptr)) {}
+  chan& operator=(chan other) noexcept {
+    std::swap(x_core, other.x_core);
+    return *this;
+  }
+  ~chan() {
+    if (x_core) x_core->template release<element>();
+  }
+
+  /// Receives the next value, waiting until there is one.
+  ///
+  /// Returns: the value; empty when the channel is closed and drained (for chan<void>: a bool).
+  /// Suspends: while there is nothing; resumes on its own scheduler.
+  /// Cancel-safety: a cancelled receive leaves the value in the channel.
+  /// Throws: from the drained channel, the error that it was closed with.
+  [[nodiscard("co_await it: ch.recv() alone receives nothing")]] auto recv() const noexcept {
+    return detail::recv_operation<T>(x_core);
+  }
+
+  /// Sends a value, waiting until it has room or a receiver. The value is moved or copied in at the call; of a value
+  /// that is handed over as rn::moved(x) only a reference is kept, and x is moved from when the send commits.
+  ///
+  /// Suspends: while there is no room and no receiver; resumes on its own scheduler.
+  /// Cancel-safety: a cancelled send sends nothing; x of rn::moved(x) is whole.
+  /// Throws: closed_channel if the channel is closed, or is closed while the send waits; nothing is sent then.
+  template <class U = T>
+    requires(!std::is_void_v<T> && std::is_constructible_v<T, U &&>)
+  [[nodiscard("co_await it: ch.send(x) alone sends nothing")]] auto send(U&& value) const {
+    detail::refuse_hazardous<U>();
+    return detail::send_operation<T>(x_core, std::in_place, std::forward<U>(value));
+  }
+  [[nodiscard("co_await it: ch.send(x) alone sends nothing")]] auto send(moved_ref<T> value) const
+    requires(!std::is_void_v<T>)
+  {
+    static_assert(std::is_same_v<element, T>, "T's move may throw, so it cannot wait outside: send it by value");
+    return detail::send_moved_operation<T>(x_core, value.get());
+  }
+  [[nodiscard("co_await it: ch.send() alone sends nothing")]] auto send() const
+    requires std::is_void_v<T>
+  {
+    return detail::send_operation<T>(x_core, std::in_place);
+  }
+  /// Sends T(args...), made at the call.
+  template <class... A>
+  [[nodiscard("co_await it: ch.emplace(x) alone sends nothing")]] auto emplace(A&&... args) const {
+    detail::refuse_hazardous<A...>();
+    return detail::send_operation<T>(x_core, std::in_place, std::forward<A>(args)...);
+  }
+
+  /// Sends if that is possible now. Never waits.
+  ///
+  /// Returns: true if sent. Otherwise value is whole: it would have to wait, or the channel is closed.
+  template <class U = T>
+    requires(!std::is_void_v<T> && std::is_constructible_v<T, U &&>)
+  bool try_send(U&& value) const {
+    return detail::try_send<T>(x_core, value, std::is_const_v<std::remove_reference_t<U>>);
+  }
+  bool try_send() const
+    requires std::is_void_v<T>
+  {
+    detail::unit u;
+    return detail::try_send<T>(x_core, u, false);
+  }
+  /// Receives if that is possible now. Never waits, never throws the channel's error.
+  tried<T> try_recv() const { return detail::try_recv<T>(x_core); }
+
+  /// The forms for plain threads, which block. Refused with misuse_error on a thread that runs goroutines.
+  template <class U = T>
+    requires(!std::is_void_v<T> && std::is_constructible_v<T, U &&>)
+  void blocking_send(U&& value) const {
+    detail::blocking_send<T>(x_core, std::in_place, std::forward<U>(value));
+  }
+  void blocking_send() const
+    requires std::is_void_v<T>
+  {
+    detail::blocking_send<T>(x_core, std::in_place);
+  }
+  auto blocking_recv() const { return detail::blocking_recv<T>(x_core); }
+
+  /// Closes the channel: what is buffered is still received, then receives yield empty; waiting and later sends throw.
+  ///
+  /// Throws: closed_channel if it is closed already, misuse_error for the nil channel.
+  void close() const { close(nullptr); }
+  /// The same; receives from the drained channel rethrow the error.
+  void close(std::exception_ptr error) const {
+    if (!x_core) throw misuse_error("runnel: close of the nil channel");
+    if (!x_core->template close<element>(std::move(error))) throw closed_channel("runnel: close of a closed channel");
+  }
+  template <class E>
+    requires std::derived_from<std::remove_cvref_t<E>, std::exception>
+  void close(E&& error) const {
+    close(std::make_exception_ptr(std::forward<E>(error)));
+  }
+  /// False if it was closed already.
+  bool close_if_open() const noexcept { return x_core && x_core->template close<element>(nullptr); }
+  /// A handle of which the last copy to die closes the channel, if it is open.
+  runnel::closer<T> closer() const;
+
+  /// How many elements are buffered: a snapshot. How many fit. Both 0 for the nil channel.
+  std::size_t len() const noexcept { return x_core ? x_core->len() : 0; }
+  std::size_t cap() const noexcept { return x_core ? x_core->cap() : 0; }
+  bool is_closed() const noexcept { return x_core && x_core->is_closed(); }
+  /// False for the nil channel.
+  explicit operator bool() const noexcept { return x_core; }
+
+  friend bool operator==(const chan& a, const chan& b) noexcept { return a.x_core == b.x_core; }
+
+ private:
+  friend class runnel::closer<T>;
+  detail::chan_core* x_core = nullptr;
+};
+
+/// The half of a channel that can be received from.
+template <class T>
+class receiver {
+ public:
+  using value_type = T;
+  receiver() noexcept = default;
+  receiver(chan<T> ch) noexcept : x_chan(std::move(ch)) {}
+
+  [[nodiscard("co_await it: ch.recv() alone receives nothing")]] auto recv() const noexcept { return x_chan.recv(); }
+  tried<T> try_recv() const { return x_chan.try_recv(); }
+  auto blocking_recv() const { return x_chan.blocking_recv(); }
+  std::size_t len() const noexcept { return x_chan.len(); }
+  std::size_t cap() const noexcept { return x_chan.cap(); }
+  bool is_closed() const noexcept { return x_chan.is_closed(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(x_chan); }
+  friend bool operator==(const receiver&, const receiver&) noexcept = default;
+
+ private:
+  chan<T> x_chan;
+};
+
+/// The half of a channel that can be sent to, and closed.
+template <class T>
+class sender {
+ public:
+  using value_type = T;
+  sender() noexcept = default;
+  sender(chan<T> ch) noexcept : x_chan(std::move(ch)) {}
+
+  template <class... U>
+    requires requires(const chan<T>& ch, U&&... u) { ch.send(std::forward<U>(u)...); }
+  [[nodiscard("co_await it: ch.send(x) alone sends nothing")]] auto send(U&&... value) const {
+    return x_chan.send(std::forward<U>(value)...);
+  }
+  template <class... A>
+  [[nodiscard("co_await it: ch.emplace(x) alone sends nothing")]] auto emplace(A&&... args) const {
+    return x_chan.emplace(std::forward<A>(args)...);
+  }
+  template <class... U>
+  bool try_send(U&&... value) const {
+    return x_chan.try_send(std::forward<U>(value)...);
+  }
+  template <class... U>
+  void blocking_send(U&&... value) const {
+    x_chan.blocking_send(std::forward<U>(value)...);
+  }
+  template <class... E>
+  void close(E&&... error) const {
+    x_chan.close(std::forward<E>(error)...);
+  }
+  bool close_if_open() const noexcept { return x_chan.close_if_open(); }
+  runnel::closer<T> closer() const { return x_chan.closer(); }
+  std::size_t len() const noexcept { return x_chan.len(); }
+  std::size_t cap() const noexcept { return x_chan.cap(); }
+  bool is_closed() const noexcept { return x_chan.is_closed(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(x_chan); }
+  friend bool operator==(const sender&, const sender&) noexcept = default;
+
+ private:
+  chan<T> x_chan;
+};
+
+/// Closes its channel, if it is open, when the last copy dies.
+template <class T>
+class [[nodiscard("the channel is closed when this dies: keep it")]] closer {
+ public:
+  explicit closer(chan<T> ch) : x_chan(std::move(ch)), x_core(x_chan.x_core) {
+    if (!x_core) throw misuse_error("runnel: the nil channel cannot be closed");
+    x_core->retain_closer();
+  }
+  closer(const closer& other) noexcept : x_chan(other.x_chan), x_core(other.x_core) {
+    if (x_core) x_core->retain_closer();
+  }
+  closer(closer&& other) noexcept : x_chan(std::move(other.x_chan)), x_core(std::exchange(other.x_core, nullptr)) {}
+  closer& operator=(closer other) noexcept {
+    std::swap(x_chan, other.x_chan);
+    std::swap(x_core, other.x_core);
+    return *this;
+  }
+  ~closer() {
+    if (x_core && x_core->release_closer()) x_chan.close_if_open();
+  }
+
+ private:
+  chan<T> x_chan;
+  detail::chan_core* x_core;
+};
+
+template <class T>
+closer<T> chan<T>::closer() const {
+  return runnel::closer<T>(*this);
+}
+
+}  // namespace runnel

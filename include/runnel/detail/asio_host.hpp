@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/asio_host.hpp: the scheduler's world, on Asio: pumps are handlers, all of time is one steady_timer.
+// Layer: L2
+#pragma once
+
+#include <runnel/detail/runtime_core.hpp>
+#include <runnel/detail/unwind.hpp>
+
+#include <boost/asio/defer.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <utility>
+
+namespace runnel::detail {
+
+// Memory for the one handler of its kind that is outstanding, so that posting a pump never allocates. The heap serves
+// a second one: a timer that is re-armed before its cancelled wait has been delivered.
+template <class T>
+class slot_allocator {
+ public:
+  using value_type = T;
+  slot_allocator(std::byte* slot, std::size_t size, std::atomic<bool>& used) noexcept
+      : x_slot(slot), x_size(size), x_used(&used) {}
+  template <class U>
+  slot_allocator(const slot_allocator<U>& other) noexcept
+      : x_slot(other.x_slot), x_size(other.x_size), x_used(other.x_used) {}
+
+  T* allocate(std::size_t n) {
+    if (n * sizeof(T) <= x_size && alignof(T) <= alignof(std::max_align_t) &&
+        !x_used->exchange(true, std::memory_order_acquire))  // acquire: after the last user's deallocate()
+      return reinterpret_cast<T*>(x_slot);
+    return static_cast<T*>(::operator new(n * sizeof(T)));
+  }
+  void deallocate(T* p, std::size_t) noexcept {
+    if (reinterpret_cast<std::byte*>(p) == x_slot)
+      x_used->store(false, std::memory_order_release);
+    else
+      ::operator delete(p);
+  }
+  template <class U>
+  bool operator==(const slot_allocator<U>& other) const noexcept {
+    return x_slot == other.x_slot;
+  }
+
+ private:
+  template <class>
+  friend class slot_allocator;
+  std::byte* x_slot;
+  std::size_t x_size;
+  std::atomic<bool>* x_used;
+};
+
+struct handler_slot {
+  alignas(alignof(std::max_align_t)) std::byte memory[256];
+  std::atomic<bool> used{false};
+  slot_allocator<std::byte> allocator() noexcept { return {memory, sizeof memory, used}; }
+};
+
+// Handlers share the host, so that one that Asio still holds when the scheduler has ended finds it alive, and idle.
+class asio_host : public pump_host, public timer_host, public std::enable_shared_from_this<asio_host> {
+ public:
+  asio_host(unsigned concurrency, runtime_options options)
+      : core(*this, *this, asio_host::now(), concurrency, std::move(options)) {}
+  virtual ~asio_host() = default;
+
+  std::int64_t now() const noexcept final {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
+
+  void shut_down() {
+    if (this_processor())
+      throw misuse_error("runnel: a thread that runs goroutines cannot wait for their end: shut down from outside");
+    core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
+  }
+  // The scheduler ends: nothing lives afterwards, and no handler of ours will be armed again.
+  void end() noexcept {
+    if (core.live() != 0 || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
+    close_timers();
+  }
+  // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.
+  void context_ends() noexcept {
+    core.cancel();
+    core.root.cancel(level_kill, false, canceled_cause());
+    wait_and_help(1'000'000'000);
+  }
+
+  template <class ExecutionContext>
+  void attach_to(ExecutionContext& context);
+
+  runtime_core core;
+
+ protected:
+  virtual void close_timers() noexcept = 0;
+
+ private:
+  // Waits until nothing lives; helps, because the context may have no thread that runs any more.
+  bool wait_and_help(std::int64_t ns) noexcept {
+    for (std::int64_t until = now() + ns; core.live() != 0;) {
+      core.core.help<run_policy>();
+      fifo woken;
+      core.timers.on_timer(now(), woken);
+      core.core.schedule_all(woken);
+      if (core.wait_ended(1'000'000)) break;
+      if (now() >= until) return false;
+    }
+    return core.wait_ended(INT64_MAX);  // passes the mutex that the last goroutine leaves
+  }
+};
+
+template <class Executor>
+class asio_host_on final : public asio_host {
+ public:
+  asio_host_on(const Executor& executor, unsigned concurrency, runtime_options options)
+      : asio_host(concurrency, std::move(options)), x_executor(executor), x_slots(concurrency) {
+    x_timer.emplace(executor);
+    x_monitor.emplace(executor);
+  }
+
+ private:
+  using timer_type = boost::asio::basic_waitable_timer<std::chrono::steady_clock,
+                                                       boost::asio::wait_traits<std::chrono::steady_clock>, Executor>;
+
+  struct handler_base {
+    using allocator_type = slot_allocator<std::byte>;
+    std::shared_ptr<asio_host_on> host;
+    handler_slot* slot;
+    allocator_type get_allocator() const noexcept { return slot->allocator(); }
+  };
+  struct pump_handler : handler_base {
+    processor* p;
+    void operator()() const noexcept { this->host->core.core.template pump_posted<run_policy>(*p); }
+  };
+  struct timer_handler : handler_base {
+    void operator()(boost::system::error_code error) const noexcept {
+      if (!error) this->host->timer_fired();
+    }
+  };
+  struct monitor_handler : handler_base {
+    void operator()(boost::system::error_code error) const noexcept {
+      if (!error) this->host->core.core.template monitor<run_policy>();
+    }
+  };
+
+  std::shared_ptr<asio_host_on> self() noexcept {
+    return std::static_pointer_cast<asio_host_on>(this->shared_from_this());
+  }
+
+  void post_pump(processor& p, bool from_pump) noexcept override {
+    pump_handler handler{{self(), &x_slots[p.index]}, &p};
+    if (from_pump)
+      boost::asio::defer(x_executor, std::move(handler));
+    else
+      boost::asio::post(x_executor, std::move(handler));
+  }
+
+  void arm_timer(std::int64_t at) noexcept override {
+    std::lock_guard hold(x_mutex);
+    if (!x_timer || at >= x_armed_for) return;
+    x_armed_for = at;
+    x_timer->expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at)));
+    x_timer->async_wait(timer_handler{{self(), &x_timer_slot}});
+  }
+  void timer_fired() noexcept {
+    {
+      std::lock_guard hold(x_mutex);
+      x_armed_for = INT64_MAX;
+    }
+    fifo woken;
+    core.timers.on_timer(now(), woken);
+    core.core.template run_here<run_policy>(woken);
+  }
+  void arm_monitor(std::int64_t after) noexcept override {
+    std::lock_guard hold(x_mutex);
+    if (!x_monitor) return;
+    x_monitor->expires_after(std::chrono::nanoseconds(after));
+    x_monitor->async_wait(monitor_handler{{self(), &x_monitor_slot}});
+  }
+  void hold_work(bool yes) noexcept override {
+    if (yes && !x_work)
+      x_work.emplace(x_executor);
+    else if (!yes)
+      x_work.reset();
+  }
+  void close_timers() noexcept override {
+    std::lock_guard hold(x_mutex);
+    x_timer.reset();
+    x_monitor.reset();
+  }
+
+  Executor x_executor;
+  std::vector<handler_slot> x_slots;
+  handler_slot x_timer_slot;
+  handler_slot x_monitor_slot;
+  std::mutex x_mutex;  // guards the timers: Asio's are not thread-safe
+  std::int64_t x_armed_for = INT64_MAX;
+  std::optional<timer_type> x_timer;
+  std::optional<timer_type> x_monitor;
+  std::optional<boost::asio::executor_work_guard<Executor>> x_work;  // guarded by the runtime core's mutex
+};
+
+// Tells the hosts attached to an execution context when it is destroyed.
+class host_service : public boost::asio::execution_context::service {
+ public:
+  using key_type = host_service;
+  static inline boost::asio::execution_context::id id;
+  explicit host_service(boost::asio::execution_context& context) : service(context) {}
+
+  void add(std::weak_ptr<asio_host> host) {
+    std::lock_guard hold(x_mutex);
+    std::erase_if(x_hosts, [](const auto& h) { return h.expired(); });
+    x_hosts.push_back(std::move(host));
+  }
+
+ private:
+  void shutdown() override {
+    for (auto& weak : std::exchange(x_hosts, {}))
+      if (auto host = weak.lock(); host && host->core.live() != 0) host->context_ends();
+  }
+  std::mutex x_mutex;
+  std::vector<std::weak_ptr<asio_host>> x_hosts;
+};
+
+template <class ExecutionContext>
+void asio_host::attach_to(ExecutionContext& context) {
+  boost::asio::use_service<host_service>(static_cast<boost::asio::execution_context&>(context))
+      .add(weak_from_this());
+}
+
+}  // namespace runnel::detail

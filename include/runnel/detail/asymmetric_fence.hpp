@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/asymmetric_fence.hpp: a pair of fences of which the frequent one is free.
+// Layer: L0
+#pragma once
+
+#include <runnel/config.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+#if RUNNEL_HAS_MEMBARRIER
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace runnel::detail {
+
+// A store on the frequent side, light_fence(), then a load; a store on the rare side, heavy_fence(), then a load:
+// at least one side's load sees the other's store. The frequent side pays nothing where the kernel offers
+// membarrier(2), which runs a full barrier on every thread of the process; elsewhere both sides fence.
+//
+// Invariant: heavy_fence() is never weaker than light_fence() assumes: a light fence is free only while every
+// heavy fence is a membarrier.
+
+#if RUNNEL_HAS_MEMBARRIER
+
+inline const bool asymmetric_fences =
+    ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+
+inline void light_fence() noexcept {
+  if (asymmetric_fences) [[likely]]
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  else
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+inline void heavy_fence() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (asymmetric_fences) ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+#else
+
+inline constexpr bool asymmetric_fences = false;
+
+// ThreadSanitizer does not model fences, so the word that would be fenced is exchanged instead (publish below)
+// and these only have to be full barriers on real hardware.
+inline std::atomic<unsigned> fence_word{0};
+inline void light_fence() noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
+inline void heavy_fence() noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
+
+#endif
+
+// Stores the word that the rare side looks at, and fences lightly: whatever is loaded next is loaded after the
+// store is visible to a thread that has passed heavy_fence().
+inline void publish(std::atomic<std::uint64_t>& word, std::uint64_t value) noexcept {
+#if RUNNEL_HAS_MEMBARRIER
+  word.store(value, std::memory_order_release);  // [publish] release: the goroutine's fields, before interrupt()
+  light_fence();
+#else
+  word.exchange(value, std::memory_order_seq_cst);  // seq_cst: with the level load that follows, against raise()
+#endif
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/cancel_node.hpp: a node of the cancellation tree, and the walk that tells its members.
+// Layer: L2
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/spinlock.hpp>
+#include <runnel/error.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace runnel::detail {
+
+struct context_value;
+
+inline constexpr std::uint8_t level_none = 0, level_cancel = 1, level_kill = 2;
+
+// Tells a goroutine that its current context is due. Defined with the waiter protocol (waiter.hpp).
+bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& wakes) noexcept;
+
+// Something else that wants to hear of a cancellation: a second parent, an after_func, a select case.
+struct cancel_hook : member {
+  // Called under the node's lock, once for each level: may schedule by way of the batch, and nothing else.
+  void (*fire)(cancel_hook&, cancel_node&, std::uint8_t level, wake_batch&) noexcept = nullptr;
+  cancel_node* node = nullptr;
+  cancel_hook() noexcept : member(member::kind_t::hook) {}
+};
+
+// A node of the cancellation tree.
+//
+// Invariants:
+//   1. Members are ordered by what they have heard, least first; whoever joins a done node joins at the back and
+//      has heard its level (it reads the level itself, after joining).
+//   2. `level` only grows. Error and cause are set with the first level, under the lock, and never change.
+//   3. At most one thread walks a node: the one that set `busy`. Who raises a busy node leaves the work to the
+//      walker, which looks at the level again before it ends. While `busy`, the node lives.
+//   4. Locks are taken downwards (a node, then its child; then a park_lock). Upwards only by trying.
+//   5. A shielded node hears its parent's kill, not its cancel.
+//
+//   level   written under x_lock (seq_cst: against the word of a goroutine that parks); read anywhere
+//   parent  written under this node's lock; read by the owner, and under this node's lock
+class cancel_node : public member {
+ public:
+  explicit cancel_node(bool shielded = false) noexcept : member(member::kind_t::node), x_shielded(shielded) {}
+  cancel_node(const cancel_node&) = delete;
+  cancel_node& operator=(const cancel_node&) = delete;
+
+  std::uint8_t level() const noexcept { return x_level.load(std::memory_order_seq_cst); }
+  bool due() const noexcept { return level() != level_none; }
+  bool killed() const noexcept { return level() == level_kill; }
+  // Why the node is done. Meaningful once due().
+  bool by_deadline() const noexcept { return x_by_deadline; }
+  const std::exception_ptr& cause() const noexcept { return x_cause; }
+  cancel_node* parent() const noexcept { return x_parent; }
+  std::int64_t deadline() const noexcept { return x_deadline; }
+  // What is bound here or above; owned by a node above, or by this one.
+  const context_value* values() const noexcept { return x_values; }
+  void set_values(const context_value* v) noexcept { x_values = v; }
+
+  // The goroutine whose current context this node is or may become.
+  void set_owner(goroutine* g) noexcept { x_owner = g; }
+
+  // Makes this node a child. It is done at once if the parent is.
+  void attach(cancel_node& parent, std::int64_t deadline_ns = no_deadline) noexcept {
+    x_deadline = std::min(deadline_ns, x_shielded ? no_deadline : parent.x_deadline);
+    if (!x_values) x_values = parent.x_values;
+    std::lock_guard hold(parent.x_lock);
+    x_parent = &parent;
+    parent.list(*this);
+    auto level = parent.x_level.load(std::memory_order_relaxed);
+    if (level >= (x_shielded ? level_kill : level_cancel)) adopt_level(parent, level);
+  }
+
+  // Leaves the tree: afterwards nobody raises, walks or reads this node. The parent is known to be alive.
+  void detach() noexcept {
+    if (x_parent) {
+      std::lock_guard hold(x_parent->x_lock);
+      unlink(this);
+      x_parent = nullptr;
+    }
+    wait_until_quiet();
+    orphan_children();
+  }
+
+  // The same where the parent may die at the same time (it orphans its children under their locks).
+  void detach_from_unpinned_parent() noexcept {
+    for (;;) {
+      std::unique_lock self(x_lock);
+      if (!x_parent) break;
+      if (x_parent->x_lock.try_lock()) {
+        unlink(this);
+        x_parent->x_lock.unlock();
+        x_parent = nullptr;
+        break;
+      }
+      self.unlock();
+      cpu_pause();
+    }
+    wait_until_quiet();
+    orphan_children();
+  }
+
+  // Goroutines register at their first park and leave when they end.
+  void list_goroutine(goroutine& g) noexcept {
+    std::lock_guard hold(x_lock);
+    list(g);
+  }
+  void unlist(member& m) noexcept {
+    std::lock_guard hold(x_lock);
+    unlink(&m);
+  }
+  // False: the node is already done at this level and the hook was not listed.
+  bool list_hook(cancel_hook& h) noexcept {
+    std::lock_guard hold(x_lock);
+    if (x_level.load(std::memory_order_relaxed) >= level_kill) return false;
+    h.node = this;
+    list(h);
+    return x_level.load(std::memory_order_relaxed) == level_none;
+  }
+
+  // Raises this node and everything below it, and tells every member. The first caller's reason stays.
+  void cancel(std::uint8_t level, bool by_deadline, std::exception_ptr cause) noexcept {
+    {
+      std::lock_guard hold(x_lock);
+      if (!raise(level, by_deadline, std::move(cause)) || x_busy) return;
+      x_busy = true;
+      x_up = nullptr;
+    }
+    walk();
+  }
+
+  // Visits the goroutines below this node that have ever parked, for reports. Locks downwards, recursively.
+  template <class F>
+  void for_each_goroutine(F&& visit) noexcept {
+    std::lock_guard hold(x_lock);
+    for (list_link* l = x_members.first(); l != x_members.end(); l = l->next) {
+      auto* m = static_cast<member*>(l);
+      if (m->kind == member::kind_t::goroutine) visit(static_cast<const goroutine&>(*m));
+      if (m->kind == member::kind_t::node) static_cast<cancel_node*>(m)->for_each_goroutine(visit);
+    }
+  }
+
+  static constexpr std::int64_t no_deadline = INT64_MAX;
+
+ private:
+  void list(member& m) noexcept {
+    m.heard = x_level.load(std::memory_order_relaxed);
+    x_members.push_back(&m);
+  }
+  // Under this node's lock, or before anybody else knows the node.
+  bool raise(std::uint8_t level, bool by_deadline, std::exception_ptr cause) noexcept {
+    auto before = x_level.load(std::memory_order_relaxed);
+    if (before >= level) return false;
+    if (before == level_none) {
+      x_by_deadline = by_deadline;
+      x_cause = std::move(cause);
+    }
+    x_level.store(level, std::memory_order_seq_cst);  // [raise], then heavy_fence() and the members' words
+    return true;
+  }
+  void adopt_level(const cancel_node& from, std::uint8_t level) noexcept {
+    raise(level, from.x_by_deadline, from.x_cause);
+  }
+
+  void wait_until_quiet() noexcept {
+    for (int spins = 0;; ++spins) {
+      {
+        std::lock_guard hold(x_lock);
+        if (!x_busy) return;
+      }
+      if (spins < 100)
+        cpu_pause();
+      else
+        std::this_thread::yield();
+    }
+  }
+
+  // Contexts derived from a node that ends are done, as after Go's deferred cancel.
+  void orphan_children() noexcept {
+    if (x_members.empty()) return;
+    cancel(level_cancel, false, canceled_cause());
+    std::lock_guard hold(x_lock);
+    while (list_link* first = x_members.pop_front())
+      if (auto* m = static_cast<member*>(first); m->kind == member::kind_t::node) {
+        auto* child = static_cast<cancel_node*>(m);
+        std::lock_guard hold_child(child->x_lock);
+        child->x_parent = nullptr;
+      }
+  }
+
+  // Depth first, without recursion: x_up leads back. Each node on the way is busy, by us.
+  RUNNEL_NOINLINE void walk() noexcept {
+    wake_batch wakes;
+    cancel_node* at = this;
+    at->x_lock.lock();
+    while (at) at = at->step(wakes);
+    wakes.flush();
+  }
+
+  // One turn of the walk, under this node's lock. Returns the node to go on with, locked; null at the end.
+  cancel_node* step(wake_batch& wakes) noexcept {
+    auto level = x_level.load(std::memory_order_relaxed);
+    bool fenced = false;  // one heavy fence for a node and level is enough
+    if (std::exchange(x_owner_heard, level) < level && x_owner) interrupt(*x_owner, *this, fenced, wakes);
+    cancel_node* child = nullptr;
+    while (!child && !x_members.empty()) {
+      auto* m = static_cast<member*>(x_members.front());
+      if (m->heard >= level) break;
+      m->heard = level;
+      x_members.push_back(x_members.pop_front());
+      if (m->kind == member::kind_t::goroutine)
+        interrupt(static_cast<goroutine&>(*m), *this, fenced, wakes);
+      else if (m->kind == member::kind_t::hook)
+        static_cast<cancel_hook*>(m)->fire(static_cast<cancel_hook&>(*m), *this, level, wakes);
+      else
+        child = static_cast<cancel_node*>(m)->enter_from(*this, level);
+      if (wakes.full() && !child) {
+        x_lock.unlock();
+        wakes.flush();
+        x_lock.lock();
+        return this;
+      }
+    }
+    if (child) {
+      x_lock.unlock();
+      child->x_lock.lock();
+      return child;
+    }
+    if (x_level.load(std::memory_order_relaxed) != level) return this;  // raised meanwhile: told again
+    cancel_node* up = x_up;
+    x_busy = false;
+    x_lock.unlock();  // last touch: the owner may be waiting to end this node
+    if (up) up->x_lock.lock();
+    return up;
+  }
+
+  // Under the parent's lock: whether the walk goes down here.
+  cancel_node* enter_from(cancel_node& above, std::uint8_t level) noexcept {
+    if (x_shielded && level < level_kill) return nullptr;
+    std::lock_guard hold(x_lock);
+    if (!raise(level, above.x_by_deadline, above.x_cause) || x_busy) return nullptr;
+    x_busy = true;
+    x_up = &above;
+    return this;
+  }
+
+  const bool x_shielded;
+  bool x_by_deadline = false;
+  bool x_busy = false;
+  std::uint8_t x_owner_heard = 0;
+  std::atomic<std::uint8_t> x_level{level_none};
+  spinlock x_lock;
+  cancel_node* x_parent = nullptr;
+  cancel_node* x_up = nullptr;
+  goroutine* x_owner = nullptr;
+  list_head x_members;
+  std::exception_ptr x_cause;
+  const context_value* x_values = nullptr;
+  std::int64_t x_deadline = no_deadline;
+};
+
+}  // namespace runnel::detail

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/chan_core.hpp: the state of a channel, as a state machine that returns whom to wake.
+// Layer: L5
+#pragma once
+
+#include <runnel/detail/immortal_pool.hpp>
+#include <runnel/detail/park_lock.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/error.hpp>
+#include <runnel/waiter.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace runnel::detail {
+
+// What a channel stores for a T: elements move under the lock, so a move that may throw happens outside, into a box.
+struct unit {};
+template <class T>
+using element_of = std::conditional_t<std::is_void_v<T>, unit,
+                                      std::conditional_t<std::is_nothrow_move_constructible_v<T>, T, std::unique_ptr<T>>>;
+
+enum class transfer : std::uint8_t { done, would_block, closed };
+
+// Invariants:
+//   1. Everything but the reference counts changes under `lock` only. Nothing of the user's runs under it but the
+//      nothrow move of an element.
+//   2. Receivers wait only while the buffer is empty, senders only while it is full; both wait at once only if one
+//      select waits on both sides of an unbuffered channel.
+//   3. `closed` never becomes false again; no sender waits on a closed channel.
+//   4. The memory, and the lock at its beginning, outlive the channel: a canceller may lock what a goroutine was
+//      parked on. The last handle takes the waiters that are left out of the queues; they wait on nothing then, and
+//      can still be cancelled.
+//
+//   x_count, x_closed   written under lock (relaxed); read anywhere by len() and is_closed(), as snapshots
+class chan_core {
+ public:
+  template <class E>
+  static chan_core* make(std::size_t capacity) {
+    if (capacity > static_cast<std::size_t>(PTRDIFF_MAX) / sizeof(E))
+      throw misuse_error("runnel: a channel's capacity is at most what could be addressed");
+    void* slots = capacity ? ::operator new(capacity * sizeof(E), std::align_val_t(alignof(E))) : nullptr;
+    try {
+      return make_with(slots, capacity);
+    } catch (...) {
+      ::operator delete(slots, std::align_val_t(alignof(E)));
+      throw;
+    }
+  }
+
+  void retain() noexcept { x_handles.fetch_add(1, std::memory_order_relaxed); }  // relaxed: a handle exists already
+  template <class E>
+  void release() noexcept {
+    if (x_handles.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // acq_rel: every use before the end
+    {
+      park_lock::guard hold(lock(), this_processor());
+      while (receivers.pop_front()) {}
+      while (senders.pop_front()) {}
+    }
+    E* slots = slots_of<E>();
+    for (; x_count.load(std::memory_order_relaxed) > 0; drop_oldest()) std::destroy_at(slots + x_first);
+    ::operator delete(x_slots, std::align_val_t(alignof(E)));
+    end();
+  }
+
+  // Under lock. The element is moved from only when the transfer is done.
+  template <class E>
+  transfer send(E& element, woken& out) noexcept {
+    if (is_closed()) return transfer::closed;
+    if (waiter* w = take(receivers, out)) {
+      static_cast<result_slot<E>*>(w->slot)->emplace(std::move(element));
+      w->completed = true;
+      return transfer::done;
+    }
+    if (len() == x_capacity) return transfer::would_block;
+    append(std::move(element));
+    return transfer::done;
+  }
+  template <class E>
+  transfer recv(result_slot<E>& into, woken& out) noexcept {
+    if (len() > 0) {
+      E* oldest = slots_of<E>() + x_first;
+      into.emplace(std::move(*oldest));
+      std::destroy_at(oldest);
+      drop_oldest();
+      if (waiter* w = take(senders, out)) {
+        append(std::move(*static_cast<E*>(w->slot)));
+        w->completed = true;
+      }
+      return transfer::done;
+    }
+    if (waiter* w = take(senders, out)) {
+      into.emplace(std::move(*static_cast<E*>(w->slot)));
+      w->completed = true;
+      return transfer::done;
+    }
+    if (!is_closed()) return transfer::would_block;
+    if (x_error) into.fail(x_error);
+    return transfer::closed;
+  }
+
+  // False: it was closed already.
+  template <class E>
+  bool close(std::exception_ptr error) noexcept {
+    woken_batch all;
+    {
+      park_lock::guard hold(lock(), this_processor());
+      if (is_closed()) return false;
+      x_closed.store(true, std::memory_order_relaxed);
+      x_error = std::move(error);
+      for (woken one; waiter* w = take(receivers, one); one = {}) {
+        if (x_error) static_cast<result_slot<E>*>(w->slot)->fail(x_error);  // it may outlive the channel
+        all.add(one);
+      }
+      for (woken one; take(senders, one); one = {}) all.add(one);
+    }
+    all.fire();
+    return true;
+  }
+
+  std::size_t len() const noexcept { return x_count.load(std::memory_order_relaxed); }
+  std::size_t cap() const noexcept { return x_capacity; }
+  bool is_closed() const noexcept { return x_closed.load(std::memory_order_relaxed); }
+
+  void retain_closer() noexcept { x_closers.fetch_add(1, std::memory_order_relaxed); }
+  bool release_closer() noexcept { return x_closers.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
+  // In front of this object, in the part of the block that is never constructed again.
+  park_lock& lock() noexcept { return reinterpret_cast<park_lock*>(this)[-1]; }
+  list_head receivers;
+  list_head senders;
+
+ private:
+  chan_core() = default;
+
+  static chan_core* make_with(void* slots, std::size_t capacity);
+  void end() noexcept;
+
+  template <class E>
+  E* slots_of() const noexcept {
+    return static_cast<E*>(x_slots);
+  }
+  template <class E>
+  void append(E&& element) noexcept {
+    std::size_t n = len();
+    std::size_t at = x_first + n;
+    if (at >= x_capacity) at -= x_capacity;
+    std::construct_at(slots_of<std::remove_reference_t<E>>() + at, std::move(element));
+    x_count.store(n + 1, std::memory_order_relaxed);
+  }
+  void drop_oldest() noexcept {
+    if (++x_first == x_capacity) x_first = 0;
+    x_count.store(len() - 1, std::memory_order_relaxed);
+  }
+
+  std::size_t x_capacity = 0;
+  std::size_t x_first = 0;
+  std::atomic<std::size_t> x_count{0};
+  void* x_slots = nullptr;
+  std::exception_ptr x_error;
+  std::atomic<std::uint32_t> x_handles{1};
+  std::atomic<std::uint32_t> x_closers{0};
+  std::atomic<bool> x_closed{false};
+};
+
+using chan_pool = immortal_pool<sizeof(park_lock) + sizeof(chan_core), sizeof(park_lock)>;
+
+inline chan_core* chan_core::make_with(void* slots, std::size_t capacity) {
+  static_assert(sizeof(park_lock) % alignof(chan_core) == 0);
+  auto [block, fresh] = chan_pool::allocate();
+  if (fresh) ::new (block) park_lock;
+  auto* core = ::new (static_cast<std::byte*>(block) + sizeof(park_lock)) chan_core;
+  core->x_slots = slots;
+  core->x_capacity = capacity;
+  return core;
+}
+inline void chan_core::end() noexcept {
+  void* block = &lock();
+  this->~chan_core();
+  chan_pool::deallocate(block);
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/context_node.hpp: a context on the heap, shared by handles and goroutines; and what it carries.
+// Layer: L2
+#pragma once
+
+#include <runnel/detail/cancel_node.hpp>
+#include <runnel/detail/timer_service.hpp>
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+namespace runnel::detail {
+
+// A value bound to a context: an immutable list, innermost first, shared by every context below.
+struct context_value : std::enable_shared_from_this<context_value> {
+  std::shared_ptr<const context_value> outer;
+  const void* key = nullptr;  // the address of a variable that the key's type owns
+  std::shared_ptr<const void> value;
+};
+using context_values = std::shared_ptr<const context_value>;
+
+// Invariants:
+//   1. A node with a parent on the heap holds a reference to it. A parent in a frame orphans its children before it
+//      dies (cancel_node), so that they may outlive it.
+//   2. The deadline, if it is this node's own, is armed from arm() until the node is done, or gone.
+//
+//   x_uses   handles, goroutines at home here, and children; the last one ends the node
+class context_node final : public cancel_node, private deadline_timer {
+ public:
+  explicit context_node(context_values values = nullptr) : x_held_values(std::move(values)) {
+    set_values(x_held_values.get());
+  }
+
+  static void* operator new(std::size_t size) { return frame_allocate(size); }
+  static void operator delete(void* node, std::size_t size) noexcept { frame_deallocate(node, size); }
+
+  void retain() noexcept { x_uses.fetch_add(1, std::memory_order_relaxed); }  // relaxed: a use exists already
+  void release() noexcept {
+    context_node* node = this;
+    while (node && node->x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // acq_rel: all uses before the end
+      node->disarm();
+      node->detach_from_unpinned_parent();
+      context_node* parent = node->x_parent_use;
+      delete node;
+      node = parent;  // a chain of last uses ends without recursion
+    }
+  }
+
+  // Becomes a child of another heap context, which it keeps alive.
+  void attach_to(context_node& parent, std::int64_t deadline_ns = no_deadline) noexcept {
+    parent.retain();
+    x_parent_use = &parent;
+    attach(parent, deadline_ns);
+  }
+  // Arms the deadline, if it is nearer than the parent's.
+  void arm(timer_service& timers, std::int64_t deadline_ns, std::exception_ptr cause) {
+    if (due() || deadline_ns > deadline()) return;
+    deadline_timer::arm(timers, *this, deadline_ns, std::move(cause));
+  }
+  void disarm() noexcept { deadline_timer::disarm(); }
+
+ private:
+  std::atomic<std::size_t> x_uses{1};
+  context_node* x_parent_use = nullptr;
+  context_values x_held_values;
+};
+
+}  // namespace runnel::detail

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/fork_join.hpp: children that report into their parent's frame, and become goroutines only if they park.
+// Layer: L2
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/cancel_node.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/processor.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/detail/scheduler_core.hpp>
+#include <runnel/detail/spinlock.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+
+namespace runnel::detail {
+
+class fork_join;
+
+// One child. It lives in the parent's awaiter, with the link that its root frame reports to.
+struct fork_child_base : list_link {
+  fork_join* join = nullptr;
+  promise_base* entry = nullptr;  // the root frame; null once it has ended
+  goroutine* g = nullptr;         // once it has been promoted
+};
+
+template <class T>
+struct fork_child : fork_child_base, task_link<T> {};
+
+// The children of one `all` or `race`, and the frame that waits for them.
+//
+// Invariants:
+//   1. `x_left` counts children that have not ended; who brings it to zero, and nobody else, continues the parent.
+//   2. A child ends when its root frame is gone. Its result, or its failure, is in place before it is counted.
+//   3. The join's context exists from the first promotion on (`x_linked`, under chain_lock and x_lock). Whoever
+//      decides the join (first failure, winner of a race) cancels the context if it exists; who makes it looks at
+//      the decision afterwards.
+//   4. A promotion allocates one goroutine, and may fail with bad_alloc, before anything has changed. A child that
+//      was unwound leaves its goroutine as a spare, so that stopping the parent never allocates.
+//
+//   x_left   counted down by any thread (acq_rel: results before the parent's await_resume)
+class fork_join {
+ public:
+  fork_join() noexcept = default;
+  fork_join(const fork_join&) = delete;
+  fork_join& operator=(const fork_join&) = delete;
+  ~fork_join() = default;
+
+  // The parent suspends: `children` will run. Called on the parent's processor, before any child is offered.
+  void begin(promise_base* parent, processor& here, std::uint32_t children) noexcept {
+    x_parent = parent;
+    x_resumes_as = here.current;
+    x_ambient = x_resumes_as & 1 ? child_of(x_resumes_as)->join->x_ambient
+                                 : goroutine_of(x_resumes_as)->context.load(std::memory_order_relaxed);
+    x_left.store(children, std::memory_order_relaxed);
+  }
+  bool ambient_due() const noexcept { return x_ambient->due(); }
+
+  // The first to decide has its way: an error (all), or success (race, with a null error). The others are cancelled.
+  bool decide(std::exception_ptr error) noexcept {
+    bool linked;
+    {
+      std::lock_guard hold(x_lock);
+      if (x_decided.load(std::memory_order_relaxed)) return false;
+      x_error = std::move(error);
+      x_decided.store(true, std::memory_order_relaxed);
+      linked = x_linked;
+    }
+    if (linked) node().cancel(level_cancel, false, canceled_cause());
+    return true;
+  }
+  bool decided() const noexcept { return x_decided.load(std::memory_order_relaxed); }
+
+  // In the parent, when all children have ended.
+  std::exception_ptr finish() noexcept {
+    if (x_linked) {
+      node().detach();
+      std::destroy_at(&node());
+      x_linked = false;
+    }
+    delete std::exchange(x_spare, nullptr);
+    return std::move(x_error);
+  }
+
+  // A child has ended, and its frame is gone. Returns what to resume next on this thread.
+  std::coroutine_handle<> child_finished(fork_child_base& child) noexcept {
+    end_goroutine(child, false);
+    processor& here = *this_processor();
+    if (x_left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      if (must_stop()) {
+        stop_parent(here);
+        return std::noop_coroutine();
+      }
+      return transfer_to(become_parent(here));
+    }
+    return next_child(here);
+  }
+
+  // The same for a child that was unwound: returns the parent if it was the last, and whether to unwind it too.
+  promise_base* child_unwound(fork_child_base& child, bool& keep_unwinding) noexcept {
+    x_stopped.store(true, std::memory_order_relaxed);
+    end_goroutine(child, true);
+    if (x_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return nullptr;
+    processor& here = *this_processor();
+    keep_unwinding = must_stop();
+    if (keep_unwinding) parent_goroutine();
+    return become_parent(here);
+  }
+
+  // Takes the newest child of this processor, to be entered by symmetric transfer.
+  static std::coroutine_handle<> next_child(processor& here) noexcept {
+    if (++here.transfers >= longest_run) return std::noop_coroutine();
+    for (;;) {
+      auto* child = static_cast<fork_child_base*>(here.core->pop_child(here));
+      if (!child) return std::noop_coroutine();
+      if (!child->join->decided()) [[likely]] return transfer_to(enter(here, *child));
+      if (promise_base* parent = skip(here, *child)) return transfer_to(parent);
+    }
+  }
+
+  static promise_base* enter(processor& here, fork_child_base& child) noexcept {
+    here.current = reinterpret_cast<std::uintptr_t>(&child) | 1;
+    return child.entry;
+  }
+
+  // A child whose join was decided before it began: its frame dies unrun. Returns the parent if it was the last.
+  static promise_base* skip(processor& here, fork_child_base& child) noexcept {
+    std::exchange(child.entry, nullptr)->handle().destroy();
+    fork_join& join = *child.join;
+    if (join.x_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return nullptr;
+    if (!join.must_stop()) return join.become_parent(here);
+    join.stop_parent(here);
+    return nullptr;
+  }
+
+  // Makes a goroutine of a child that is about to park, or that opens a scope. Throws bad_alloc.
+  static goroutine* promote(fork_child_base& child, processor& here) {
+    return promote(child, here, new goroutine);
+  }
+
+  // The context of the join's children.
+  cancel_node& node() noexcept { return *std::launder(reinterpret_cast<cancel_node*>(x_node)); }
+
+ private:
+  // processor::current, taken apart.
+  static fork_child_base* child_of(std::uintptr_t current) noexcept {
+    return reinterpret_cast<fork_child_base*>(current & ~std::uintptr_t{1});
+  }
+  static goroutine* goroutine_of(std::uintptr_t current) noexcept { return reinterpret_cast<goroutine*>(current); }
+
+  static constexpr std::uint32_t longest_run = 64;  // transfers in a row; then the pump looks at everybody else
+  static inline constinit spinlock chain_lock;      // linking is rare: once for each join in which a child parks
+
+  static goroutine* promote(fork_child_base& child, processor& here, goroutine* g) noexcept {
+    child.join->link();
+    g->home = &child.join->node();
+    g->context.store(g->home, std::memory_order_relaxed);
+    g->proc = &here;
+    g->budget = goroutine::full_budget;
+    child.g = g;
+    return g;
+  }
+
+  // Links this join's context into the tree, and before it those of the joins around it, outermost first.
+  void link() noexcept {
+    std::lock_guard hold(chain_lock);
+    if (x_linked) return;
+    fork_join* at = this;
+    at->x_inner = nullptr;
+    cancel_node* above;
+    while (!(above = at->context_above())) {
+      fork_join* outer = at->join_above();
+      outer->x_inner = at;
+      at = outer;
+    }
+    for (; at; above = &at->node(), at = at->x_inner) {
+      bool decided;
+      {
+        std::lock_guard hold_join(at->x_lock);
+        std::construct_at(&at->node());
+        at->node().attach(*above);
+        at->x_linked = true;
+        decided = at->x_decided.load(std::memory_order_relaxed);
+      }
+      if (decided) at->node().cancel(level_cancel, false, canceled_cause());
+    }
+  }
+
+  // The parent is suspended, so that nobody changes what is read of it here.
+  cancel_node* context_above() const noexcept {
+    if (x_resumes_as & 1) {
+      auto* child = child_of(x_resumes_as);
+      if (child->g) return child->g->context.load(std::memory_order_relaxed);
+      return child->join->x_linked ? &child->join->node() : nullptr;
+    }
+    return goroutine_of(x_resumes_as)->context.load(std::memory_order_relaxed);
+  }
+  fork_join* join_above() const noexcept {
+    return child_of(x_resumes_as)->join;
+  }
+
+  void end_goroutine(fork_child_base& child, bool keep) noexcept {
+    child.entry = nullptr;
+    goroutine* g = std::exchange(child.g, nullptr);
+    if (!g) return;
+    if (g->listed) g->home->unlist(*g);
+    g->listed = false;
+    if (keep) {
+      std::lock_guard hold(x_lock);
+      if (!x_spare) {
+        g->stop = false;
+        x_spare = std::exchange(g, nullptr);
+      }
+    }
+    delete g;
+  }
+
+  // Unwound children and nobody to blame: the parent's own context is done.
+  bool must_stop() const noexcept {
+    return x_stopped.load(std::memory_order_relaxed) && !x_decided.load(std::memory_order_relaxed);
+  }
+
+  promise_base* become_parent(processor& here) noexcept {
+    here.current = x_resumes_as;
+    if (!(x_resumes_as & 1))
+      goroutine_of(x_resumes_as)->proc = &here;
+    else if (goroutine* g = child_of(x_resumes_as)->g)
+      g->proc = &here;
+    return x_parent;
+  }
+
+  // The parent's goroutine; a parent that is itself an unpromoted child becomes one, by way of the spare.
+  goroutine* parent_goroutine() noexcept {
+    if (!(x_resumes_as & 1)) return goroutine_of(x_resumes_as);
+    auto* child = child_of(x_resumes_as);
+    if (!child->g) promote(*child, *this_processor(), std::exchange(x_spare, nullptr));
+    return child->g;
+  }
+  void stop_parent(processor& here) noexcept {
+    goroutine* g = parent_goroutine();
+    g->proc = &here;
+    g->set_leaf(x_parent);
+    g->stop = true;
+    requeue(g);
+  }
+
+  promise_base* x_parent = nullptr;
+  std::uintptr_t x_resumes_as = 0;  // processor::current of the parent
+  std::atomic<std::uint32_t> x_left{0};
+  std::atomic<bool> x_decided{false};
+  std::atomic<bool> x_stopped{false};
+  bool x_linked = false;
+  spinlock x_lock;
+  fork_join* x_inner = nullptr;     // the way back down, while chain_lock is held
+  cancel_node* x_ambient = nullptr; // a context around this join, which can be asked without linking
+  goroutine* x_spare = nullptr;
+  std::exception_ptr x_error;
+  alignas(cancel_node) std::byte x_node[sizeof(cancel_node)];
+};
+
+// The goroutine that a frame belongs to. Promotes a fork-join child that has none yet, which may throw bad_alloc.
+RUNNEL_NOINLINE inline goroutine* find_goroutine(promise_base* leaf) {
+  promise_base* p = leaf;
+  goroutine* g = nullptr;
+  for (;; p = p->cont->parent) {
+    if ((g = p->g)) break;
+    if (p->cont->ops && p->cont->ops->child) {
+      auto* child = p->cont->ops->child(*p->cont);
+      g = child->g ? child->g : fork_join::promote(*child, *this_processor());
+      p->g = g;
+      break;
+    }
+  }
+  this_processor()->current = reinterpret_cast<std::uintptr_t>(g);
+  for (promise_base* q = leaf; q != p; q = q->cont->parent) q->g = g;
+  return g;
+}
+
+inline goroutine& goroutine_of(promise_base* frame) {
+  return frame->g ? *frame->g : *find_goroutine(frame);
+}
+
+// The goroutine that runs on this thread, for calls that are not awaited; null outside of one. May throw bad_alloc.
+inline goroutine* current_goroutine() {
+  processor* here = this_processor();
+  if (!here || !here->current) return nullptr;
+  if (!(here->current & 1)) return reinterpret_cast<goroutine*>(here->current);
+  auto* child = reinterpret_cast<fork_child_base*>(here->current & ~std::uintptr_t{1});
+  goroutine* g = child->g ? child->g : fork_join::promote(*child, *here);
+  here->current = reinterpret_cast<std::uintptr_t>(g);
+  return g;
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/goroutine.hpp: one spawned coroutine chain, and the word by which it is parked, claimed and stopped.
+// Layer: L2
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/processor.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/detail/scheduler_core.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <source_location>
+
+namespace runnel::detail {
+
+class cancel_node;
+class park_lock;
+struct goroutine;
+
+// Whoever a goroutine reports its end to. Called on the thread that ran its last step, when all its frames and the
+// goroutine object are gone.
+class goroutine_owner {
+ public:
+  virtual void goroutine_ended(std::exception_ptr error, bool unwound, std::source_location where) noexcept = 0;
+
+ protected:
+  ~goroutine_owner() = default;
+};
+
+// A member of a cancel_node's list. `heard` is the level that it has been told.
+struct member : list_link {
+  enum class kind_t : std::uint8_t { goroutine, node, hook };
+  kind_t kind;
+  std::uint8_t heard = 0;
+  explicit constexpr member(kind_t k) noexcept : kind(k) {}
+};
+
+// A scope is a group whose children may refer to the frame that it lives in: unwinding joins it before that frame
+// dies. The scopes of a goroutine form a stack.
+struct scope_base {
+  scope_base* outer = nullptr;
+  goroutine* opener = nullptr;
+  // Cancels the children. Returns true when the goroutine must wait: it is then scheduled by the last child.
+  bool (*begin_unwind_join)(scope_base&, goroutine&) noexcept = nullptr;
+};
+
+// The word W: how a goroutine can be taken out of its sleep. docs/design/waiter-protocol.md has all transitions.
+//
+//   0            runs, is runnable, or waits for something that cannot be cancelled (a join)
+//   lock         parked plainly: on the one waiter `node`, which changes only under that lock; low bits 000
+//   registering  a select puts its waiters into queues                     | generation
+//   parked       a select, registered everywhere                           | generation
+//   self         a select that has claimed itself: to commit, or to restart | generation
+//   stopped      a select claimed by a canceller                           | generation
+//   claimed(i)   a select claimed by a peer for case i                     | generation, i
+//   operation    an Asio operation is out; bits owned, requested, pending  | generation
+//
+// The generation changes whenever the goroutine switches its current context, so that a canceller that has decided
+// on what it read cannot act on a later state.
+namespace word {
+enum kind : std::uint64_t { plain = 0, registering = 1, parked = 2, self = 3, stopped = 4, claimed = 5, operation = 6 };
+inline constexpr std::uint64_t kind_mask = 7;
+inline constexpr std::uint64_t owned = 1 << 3, requested = 1 << 4, pending = 1 << 5;  // of an operation
+inline constexpr unsigned index_shift = 8, generation_shift = 24;
+inline constexpr std::uint64_t index_mask = 0xFFFFull << index_shift;
+
+constexpr kind kind_of(std::uint64_t w) noexcept { return static_cast<kind>(w & kind_mask); }
+constexpr std::size_t index_of(std::uint64_t w) noexcept { return (w & index_mask) >> index_shift; }
+constexpr std::uint64_t with_kind(std::uint64_t w, kind k) noexcept { return (w & ~(kind_mask | index_mask)) | k; }
+inline std::uint64_t of(const park_lock* q) noexcept { return reinterpret_cast<std::uint64_t>(q); }
+}  // namespace word
+
+// Invariants:
+//   1. Exactly one party takes a parked goroutine out of its sleep, and only that party schedules it.
+//   2. `leaf` is the frame that parked, valid while the goroutine does not run; `stop` says that it is to be
+//      unwound instead of resumed, and changes hands with the goroutine.
+//   3. `next` and `node` share a place: a goroutine in a run queue is parked on nothing. `node` is valid while
+//      word == plain(q), under q.
+//   4. `context` is written by the goroutine itself, while word == 0.
+//
+//   word     written by the goroutine (to park, to end a select), by the claimer (to 0 or claimed), by a canceller
+//   context  written by the goroutine; read by cancellers, under q or together with the generation
+struct goroutine : fifo_link, member, task_link<void> {
+  std::uint8_t budget = 0;       // operations that may still complete without waiting before others get a turn
+  bool stop : 1 = false;         // unwind, do not resume
+  bool listed : 1 = false;       // home lists this goroutine
+  bool owns_home : 1 = false;    // and holds a reference to home
+  std::uint32_t generation = 0;
+  std::atomic<std::uint64_t> word{0};
+  std::atomic<cancel_node*> context{nullptr};
+  cancel_node* home = nullptr;   // the node that lists this goroutine, once it has parked
+  processor* proc = nullptr;     // that runs it, or ran it last; names the scheduler in any case
+  scope_base* scopes = nullptr;  // innermost first
+  goroutine_owner* owner = nullptr;
+  std::source_location where;    // it was started, for reports; one pointer
+
+  static constexpr std::uint8_t full_budget = 128;
+
+  goroutine() noexcept : member(member::kind_t::goroutine) {}
+  static void* operator new(std::size_t size) { return frame_allocate(size); }
+  static void operator delete(void* g, std::size_t size) noexcept { frame_deallocate(g, size); }
+
+  promise_base* leaf() const noexcept { return task_link::parent; }  // a root link has no other use for it
+  void set_leaf(promise_base* p) noexcept { task_link::parent = p; }
+  list_link* node() const noexcept { return reinterpret_cast<list_link*>(fifo_link::next); }
+  void set_node(list_link* w) noexcept { fifo_link::next = reinterpret_cast<fifo_link*>(w); }
+  std::uint64_t tagged_generation() const noexcept {
+    return static_cast<std::uint64_t>(generation) << word::generation_shift;
+  }
+  scheduler_core& core() const noexcept { return *proc->core; }
+};
+
+// A goroutine woken by what runs now goes before the others of this processor; one that merely may go on, behind.
+inline void wake(goroutine* g) noexcept { g->core().schedule_next(g); }
+inline void wake(processor& here, goroutine* g) noexcept {
+  if (&g->core() == here.core) [[likely]]
+    here.core->schedule_next(here, g);
+  else
+    g->core().schedule_next(g);
+}
+inline void requeue(goroutine* g) noexcept { g->core().schedule(g); }
+
+// Collects goroutines to schedule once the locks are left.
+class wake_batch {
+ public:
+  static constexpr std::size_t limit = 64;
+  void add(goroutine* g) noexcept { x_chain.push(g); }
+  bool full() const noexcept { return x_chain.size() >= limit; }
+  bool empty() const noexcept { return x_chain.empty(); }
+  void flush() noexcept {
+    while (!x_chain.empty()) {
+      auto* first = static_cast<goroutine*>(x_chain.pop());
+      scheduler_core& core = first->core();
+      fifo same;
+      same.push(first);
+      while (!x_chain.empty() && &static_cast<goroutine*>(x_chain.front())->core() == &core)
+        same.push(x_chain.pop());
+      core.schedule_all(same);
+    }
+  }
+
+ private:
+  fifo x_chain;
+};
+
+}  // namespace runnel::detail

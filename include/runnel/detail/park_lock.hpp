@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/park_lock.hpp: the lock of whatever a goroutine can park on, biased to the processor that uses it.
+// Layer: L0
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/spinlock.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace runnel::detail {
+
+// A spinlock that remembers a *bias*: while one processor alone has used it for a while, that processor enters
+// with two plain stores and no read-modify-write. Anybody else first revokes the bias.
+//
+// Invariants:
+//   1. A thread is inside either by the spin part, with x_bias null, or as the biased processor, with x_inside
+//      true; never both.
+//   2. x_bias changes only under the spin part. It is set to P only by P itself, on a thread that runs P.
+//   3. The biased entry is no memory barrier. Whoever needs one fences (see publish()).
+//   4. The lock may be used after whatever it guards has died: its memory is immortal (a canceller locks what a
+//      goroutine *was* parked on). It is never reconstructed.
+//
+//   x_bias    null | processor   written under the spin part; read by every entry
+//   x_inside  false | true       written by the biased processor; read by the revoker, after heavy_fence()
+class park_lock {
+ public:
+  constexpr park_lock() noexcept = default;
+  park_lock(const park_lock&) = delete;
+  park_lock& operator=(const park_lock&) = delete;
+
+  // Enters on behalf of processor `me` (null outside one). The token goes back to unlock().
+  [[nodiscard]] bool lock(const void* me) noexcept {
+#if RUNNEL_HAS_MEMBARRIER
+    if (me && x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
+      x_inside.store(true, std::memory_order_relaxed);
+      light_fence();  // our x_inside before our x_bias load, against revoke()'s x_bias store before its x_inside load
+      if (x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
+        // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin
+        // part that we then held ourselves (invariant 2).
+        std::atomic_signal_fence(std::memory_order_acquire);
+        return true;
+      }
+      x_inside.store(false, std::memory_order_release);
+    }
+    lock_slow(me);
+#else
+    (void)me;
+    x_spin.lock();
+#endif
+    return false;
+  }
+
+  void unlock(bool biased) noexcept {
+    if (biased)
+      x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
+    else
+      x_spin.unlock();
+  }
+
+  class guard {
+   public:
+    guard(park_lock& lock, const void* me) noexcept : x_lock(lock), x_biased(lock.lock(me)) {}
+    ~guard() {
+      if (x_held) x_lock.unlock(x_biased);
+    }
+    guard(const guard&) = delete;
+    guard& operator=(const guard&) = delete;
+    void unlock() noexcept {
+      x_held = false;
+      x_lock.unlock(x_biased);
+    }
+
+   private:
+    park_lock& x_lock;
+    bool x_biased;
+    bool x_held = true;
+  };
+
+ private:
+  static constexpr std::uint32_t first_streak = 64;
+  static constexpr std::uint32_t longest_streak = 1u << 20;
+
+  RUNNEL_NOINLINE void lock_slow(const void* me) noexcept {
+    x_spin.lock();
+    if (x_bias.load(std::memory_order_relaxed)) revoke();
+    if (!asymmetric_fences || !me) return;
+    if (x_last != me) {
+      x_last = me;
+      x_streak = 0;
+    } else if (++x_streak > x_needed) {
+      x_bias.store(me, std::memory_order_relaxed);  // takes effect at our next entry; this one is by the spin part
+      x_streak = 0;
+    }
+  }
+
+  void revoke() noexcept {
+    x_bias.store(nullptr, std::memory_order_relaxed);
+    heavy_fence();
+    while (x_inside.load(std::memory_order_acquire)) cpu_pause();  // [revoke] acquire: after [leave]
+    x_streak = 0;
+    if (x_needed < longest_streak) x_needed *= 4;  // a lock that keeps being revoked stops being biased
+  }
+
+  spinlock x_spin;
+  std::atomic<bool> x_inside{false};
+  std::uint32_t x_streak = 0;
+  std::atomic<const void*> x_bias{nullptr};
+  const void* x_last = nullptr;
+  std::uint32_t x_needed = first_streak;
+};
+
+// Locks for things that live in user memory and can be parked on (wait groups, groups, events): the address picks
+// one from a table that never dies. Two objects may share a lock; nobody ever holds two.
+inline park_lock& hashed_lock(const void* object) noexcept {
+  struct alignas(cache_line) padded {
+    park_lock lock;
+  };
+  static constinit padded table[64];
+  auto bits = reinterpret_cast<std::uintptr_t>(object);
+  return table[(bits >> 4 ^ bits >> 12) & 63].lock;
+}
+
+}  // namespace runnel::detail

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/processor.hpp: a processor: run queues, and the right to run goroutines.
+// Layer: L1
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/spinlock.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace runnel::detail {
+
+class scheduler_core;
+
+// The door to a processor's private queues. The thread that pumps the processor goes in and out with plain stores;
+// a thief or a rescuer shuts it first, and pays for both.
+//
+// Invariants: at most one thread is inside. The owner never waits while it is inside, and does not nest.
+//
+//   x_inside  written by the owner only; read by a foreigner after heavy_fence()
+//   x_shut    written by the foreigner that holds x_foreign; read by the owner after light_fence()
+class owner_gate {
+ public:
+#if RUNNEL_HAS_MEMBARRIER
+  void enter() noexcept {
+    x_inside.store(true, std::memory_order_relaxed);
+    light_fence();  // x_inside before x_shut, against x_shut before x_inside in enter_foreign()
+    if (x_shut.load(std::memory_order_acquire)) [[unlikely]] wait_outside();  // acquire: after leave_foreign()
+  }
+  void leave() noexcept { x_inside.store(false, std::memory_order_release); }  // before [shut] in enter_foreign()
+
+  void enter_foreign() noexcept {
+    x_foreign.lock();
+    x_shut.store(true, std::memory_order_relaxed);
+    heavy_fence();
+    while (x_inside.load(std::memory_order_acquire)) cpu_pause();  // [shut] acquire: after the owner's leave()
+  }
+  void leave_foreign() noexcept {
+    x_shut.store(false, std::memory_order_release);
+    x_foreign.unlock();
+  }
+
+ private:
+  RUNNEL_NOINLINE void wait_outside() noexcept {
+    do {
+      x_inside.store(false, std::memory_order_release);
+      while (x_shut.load(std::memory_order_acquire)) cpu_pause();
+      x_inside.store(true, std::memory_order_relaxed);
+      light_fence();
+    } while (x_shut.load(std::memory_order_acquire));
+  }
+
+  std::atomic<bool> x_inside{false};
+  std::atomic<bool> x_shut{false};
+  spinlock x_foreign;
+#else
+  void enter() noexcept { x_lock.lock(); }
+  void leave() noexcept { x_lock.unlock(); }
+  void enter_foreign() noexcept { x_lock.lock(); }
+  void leave_foreign() noexcept { x_lock.unlock(); }
+
+ private:
+  spinlock x_lock;
+#endif
+};
+
+// Invariants:
+//   1. Everything up to `gate` is touched by the thread that pumps this processor, between gate.enter() and
+//      leave(), or by a foreigner between enter_foreign() and leave_foreign().
+//   2. At most one pump per processor is posted or running; which thread that is may change between pumps.
+//   3. A goroutine is in at most one queue; a fork-join child likewise.
+//
+//   child_count, backlog   the lengths of children and goroutines: written at the gate; read anywhere, as hints only
+//   posted     how the pump was posted; taken by whoever runs it
+//   progress   written by the pumping thread, one more for each resume; read by the monitor, as a hint only
+struct alignas(cache_line * 2) processor {
+  fifo_link* run_next = nullptr;  // woken by what runs now: resumed first, so that a ping-pong stays on one core
+  fifo goroutines;                // oldest first
+  list_head children;             // fork-join children: the owner takes the newest, a thief the oldest
+  owner_gate gate;
+  std::atomic<std::uint32_t> child_count{0};
+  std::atomic<std::uint32_t> backlog{0};
+
+  std::uint32_t streak = 0;       // resumes in a row that came by run_next
+  std::uint32_t transfers = 0;    // fork-join children entered by symmetric transfer since the pump last ran
+  std::atomic<std::uint32_t> progress{0};
+  std::uintptr_t current = 0;     // what runs: a goroutine, or a fork-join child with bit 0 set (detail/goroutine.hpp)
+  scheduler_core* core = nullptr;
+  std::uint64_t random = 0;
+  std::int64_t sampled_at = 0;    // ns; when `progress` was last a multiple of the sampling interval
+  bool unwinding = false;
+  unsigned index = 0;
+
+  alignas(cache_line) std::uint32_t seen_progress = 0;  // the monitor's
+  std::int64_t seen_at = 0;
+  static constexpr std::uint8_t not_posted = 0, posted_again = 1, posted_to_search = 2;
+  std::atomic<std::uint8_t> posted{not_posted};
+
+  // At the gate.
+  void push_goroutine(fifo_link* g) noexcept {
+    goroutines.push(g);
+    backlog.store(static_cast<std::uint32_t>(goroutines.size()), std::memory_order_relaxed);
+  }
+  void append_goroutines(fifo& chain) noexcept {
+    goroutines.append(chain);
+    backlog.store(static_cast<std::uint32_t>(goroutines.size()), std::memory_order_relaxed);
+  }
+  fifo_link* pop_goroutine() noexcept {
+    fifo_link* g = goroutines.pop();
+    backlog.store(static_cast<std::uint32_t>(goroutines.size()), std::memory_order_relaxed);
+    return g;
+  }
+  void push_child(list_link* child) noexcept {
+    children.push_back(child);
+    child_count.store(child_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  list_link* pop_newest_child() noexcept { return pop_child_by(&list_head::pop_back); }
+  list_link* pop_oldest_child() noexcept { return pop_child_by(&list_head::pop_front); }
+
+  std::uint64_t next_random() noexcept {  // xorshift64*
+    random ^= random >> 12;
+    random ^= random << 25;
+    random ^= random >> 27;
+    return random * 0x2545F4914F6CDD1Dull;
+  }
+
+ private:
+  list_link* pop_child_by(list_link* (list_head::*pop)() noexcept) noexcept {
+    auto n = child_count.load(std::memory_order_relaxed);
+    if (n == 0) return nullptr;
+    child_count.store(n - 1, std::memory_order_relaxed);
+    return (children.*pop)();
+  }
+};
+
+inline constinit thread_local processor* t_processor = nullptr;
+
+// Never inlined, so that no compiler keeps the address of a thread-local across a suspension.
+RUNNEL_NOINLINE inline processor* this_processor() noexcept {
+  asm volatile("" ::: "memory");
+  return t_processor;
+}
+RUNNEL_NOINLINE inline void set_this_processor(processor* p) noexcept {
+  asm volatile("" ::: "memory");
+  t_processor = p;
+}
+
+}  // namespace runnel::detail

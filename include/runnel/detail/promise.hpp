@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/promise.hpp: what every frame has, how frames are linked, and how control passes between them.
+// Layer: L2
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/frame_pool.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace runnel::detail {
+
+struct promise_base;
+struct goroutine;
+struct scope_base;
+struct link;
+struct fork_child_base;
+
+// What the end of a frame means when it is not simply "resume the awaiter".
+struct link_ops {
+  // The frame has run to its end and is destroyed; its result is in the link. Returns what to resume.
+  std::coroutine_handle<> (*finished)(link&) noexcept;
+  // The frame was unwound and is destroyed. Returns the frame at which unwinding goes on (`keep_unwinding` left
+  // true), or the frame to resume (`keep_unwinding` set to false), or null: there is nothing above.
+  promise_base* (*unwound)(link&, goroutine*, bool& keep_unwinding) noexcept;
+  // Where an unwinding may stop at this link: the innermost scope that was open when the link was made. Null:
+  // unwinding never stops here.
+  scope_base* const* (*mark)(link&) noexcept;
+  // The fork-join child whose root frame this link belongs to; null for any other link.
+  fork_child_base* (*child)(link&) noexcept;
+  bool is_root;  // of a goroutine or a fork-join child: there is no frame above
+
+  bool ends_unwinding() const noexcept { return mark || is_root; }
+};
+
+// The edge from a frame to whoever awaits it. It lives in the awaiter's frame (or in a goroutine) and carries the
+// result. `ops` is null for a plain co_await of a task: then the parent is resumed, or unwound, next.
+struct link {
+  promise_base* parent = nullptr;
+  const link_ops* ops = nullptr;
+};
+
+// The result that a task leaves for its awaiter. Trivially destructible on purpose: a frame that is unwound never
+// produced a result, and take() ends the life of what is there.
+template <class T>
+struct result_slot {
+  enum class state : unsigned char { empty, value, error };
+  union {
+    alignas(T) std::byte bytes[sizeof(T)];
+    alignas(std::exception_ptr) std::byte error_bytes[sizeof(std::exception_ptr)];
+  };
+  state x_state = state::empty;
+
+  constexpr result_slot() noexcept : bytes{} {}
+  template <class... A>
+  void emplace(A&&... a) {
+    std::construct_at(value_ptr(), std::forward<A>(a)...);
+    x_state = state::value;
+  }
+  void fail(std::exception_ptr e) noexcept {
+    std::construct_at(error_ptr(), std::move(e));
+    x_state = state::error;
+  }
+  bool failed() const noexcept { return x_state == state::error; }
+  bool has_value() const noexcept { return x_state == state::value; }
+  T take() {
+    if (failed()) [[unlikely]] std::rethrow_exception(take_error());
+    struct ender {
+      result_slot& slot;
+      ~ender() { slot.discard(); }
+    } end{*this};
+    return std::move(*value_ptr());
+  }
+  std::exception_ptr take_error() noexcept {
+    std::exception_ptr e = std::move(*error_ptr());
+    discard();
+    return e;
+  }
+  void discard() noexcept {
+    if (x_state == state::value) std::destroy_at(value_ptr());
+    if (x_state == state::error) std::destroy_at(error_ptr());
+    x_state = state::empty;
+  }
+
+ private:
+  T* value_ptr() noexcept { return std::launder(reinterpret_cast<T*>(bytes)); }
+  std::exception_ptr* error_ptr() noexcept {
+    return std::launder(reinterpret_cast<std::exception_ptr*>(error_bytes));
+  }
+};
+
+template <class T>
+struct result_slot<T&> {
+  T* x_value = nullptr;
+  std::exception_ptr* x_unused = nullptr;
+  result_slot<std::nullptr_t> x_error;
+
+  void emplace(T& v) noexcept { x_value = std::addressof(v); }
+  void fail(std::exception_ptr e) noexcept { x_error.fail(std::move(e)); }
+  bool failed() const noexcept { return x_error.failed(); }
+  bool has_value() const noexcept { return x_value; }
+  T& take() {
+    if (failed()) [[unlikely]] std::rethrow_exception(take_error());
+    return *x_value;
+  }
+  std::exception_ptr take_error() noexcept { return x_error.take_error(); }
+  void discard() noexcept { x_error.discard(); }
+};
+
+template <>
+struct result_slot<void> {
+  void* x_error = nullptr;  // an exception_ptr's representation; null when there is none
+
+  void emplace() noexcept {}
+  void fail(std::exception_ptr e) noexcept {
+    static_assert(sizeof(std::exception_ptr) == sizeof(void*));
+    std::construct_at(reinterpret_cast<std::exception_ptr*>(&x_error), std::move(e));
+  }
+  bool failed() const noexcept { return x_error; }
+  bool has_value() const noexcept { return !x_error; }
+  void take() {
+    if (failed()) [[unlikely]] std::rethrow_exception(take_error());
+  }
+  std::exception_ptr take_error() noexcept {
+    auto* held = std::launder(reinterpret_cast<std::exception_ptr*>(&x_error));
+    std::exception_ptr e = std::move(*held);
+    std::destroy_at(held);
+    x_error = nullptr;
+    return e;
+  }
+  void discard() noexcept {
+    if (failed()) take_error();
+  }
+};
+
+template <class T>
+struct task_link : link {
+  result_slot<T> result;
+};
+
+// The size of the frame that is being made on this thread, on its way from operator new to the promise.
+struct frame_extent {
+  std::byte* begin = nullptr;
+  std::size_t size = 0;
+};
+inline constinit thread_local frame_extent t_new_frame{};
+
+RUNNEL_NOINLINE inline void* allocate_frame(std::size_t size) {
+  void* frame = frame_allocate(size);
+  t_new_frame = {static_cast<std::byte*>(frame), size};
+  return frame;
+}
+RUNNEL_NOINLINE inline frame_extent new_frame_extent() noexcept { return t_new_frame; }
+
+// The first base of every promise, so that frame and promise convert into each other by a constant.
+struct promise_base {
+  static constexpr std::uint32_t runs_in_own_context = 1;  // flags: the first parameter is a context
+
+  link* cont = nullptr;             // who awaits this frame
+  goroutine* g = nullptr;           // whose frame it is; null: a fork-join child's that has never parked
+  std::uint32_t frame_size = 0;     // 0: unknown (the frame was not made by our operator new)
+  std::uint32_t flags = 0;
+
+  promise_base() noexcept {
+    auto extent = new_frame_extent();
+    auto offset = reinterpret_cast<std::byte*>(this) - extent.begin;
+    if (extent.begin && offset >= 0 && static_cast<std::size_t>(offset) < extent.size)
+      frame_size = static_cast<std::uint32_t>(extent.size);
+  }
+  promise_base(const promise_base&) = delete;
+  promise_base& operator=(const promise_base&) = delete;
+
+  static void* operator new(std::size_t size) { return allocate_frame(size); }
+  static void operator delete(void* frame, std::size_t size) noexcept { frame_deallocate(frame, size); }
+
+  std::coroutine_handle<promise_base> handle() noexcept {
+    return std::coroutine_handle<promise_base>::from_promise(*this);
+  }
+  // Whether an object lives in this frame. Meaningless when frame_size is 0.
+  bool contains(const void* object) noexcept {
+    auto begin = reinterpret_cast<std::uintptr_t>(handle().address());
+    auto at = reinterpret_cast<std::uintptr_t>(object);
+    return at >= begin && at < begin + frame_size;
+  }
+};
+
+// Control passes from one frame to another by symmetric transfer where that is a tail call. Where it is not (g++
+// without optimisation, or under a sanitizer), the next frame is left in a slot and resume() goes on with it, so
+// that a million awaits that complete at once use no stack.
+#if RUNNEL_TRAMPOLINE
+
+inline constinit thread_local promise_base* t_next_frame = nullptr;
+RUNNEL_NOINLINE inline promise_base* exchange_next_frame(promise_base* p) noexcept {
+  return std::exchange(t_next_frame, p);
+}
+inline std::coroutine_handle<> transfer_to(promise_base* p) noexcept {
+  exchange_next_frame(p);
+  return std::noop_coroutine();
+}
+inline void resume(promise_base* p) {
+  promise_base* outer = exchange_next_frame(nullptr);
+  for (; p; p = exchange_next_frame(nullptr)) p->handle().resume();
+  exchange_next_frame(outer);
+}
+
+#else
+
+inline std::coroutine_handle<> transfer_to(promise_base* p) noexcept {
+  return std::coroutine_handle<>::from_address(p->handle().address());
+}
+inline void resume(promise_base* p) { p->handle().resume(); }
+
+#endif
+
+// What every awaitable of the library derives from. It has
+//   bool suspend(promise_base* leaf)   true: the frame stays suspended, and this object may already be gone
+//   R resume()                         the result, when the frame goes on
+// and is awaited through operation_awaiter, so that only this library's coroutines can await it.
+struct awaitable_base {};
+
+// By value and with a reference: g++ 12 copies what await_transform returns by reference.
+template <class Operation>
+class operation_awaiter {
+ public:
+  explicit operation_awaiter(Operation& op) noexcept : x_op(op) {}
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) const {
+    return x_op.suspend(&h.promise());
+  }
+  decltype(auto) await_resume() const { return x_op.resume(); }
+
+ private:
+  Operation& x_op;
+};
+
+}  // namespace runnel::detail

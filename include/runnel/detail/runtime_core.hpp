@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/runtime_core.hpp: a scheduler with its timers, its root context, and everything that it started.
+// Layer: L2
+#pragma once
+
+#include <runnel/detail/context_node.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/scheduler_core.hpp>
+#include <runnel/detail/spawn.hpp>
+#include <runnel/detail/timer_service.hpp>
+#include <runnel/error.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <source_location>
+#include <utility>
+
+namespace runnel {
+
+/// An error that no join will see: where the goroutine was started, and what it threw.
+struct goroutine_error {
+  std::exception_ptr error;
+  std::source_location where;
+};
+
+namespace detail {
+
+struct runtime_options {
+  // An error that left a bare go(). Null: it is printed, the root context is cancelled, and run() returns 1.
+  std::function<void(const goroutine_error&)> on_error;
+  // An error of a child that was joined by unwinding, or of a loser of a race. Null: it is printed.
+  std::function<void(const goroutine_error&)> on_unobserved;
+  std::int64_t grace_ns = 5'000'000'000;       // between cancel and kill
+  std::int64_t kill_grace_ns = 1'000'000'000;  // between kill and the report
+  bool leak_stuck = false;                     // go on after the report; else abort
+};
+
+// Invariants:
+//   1. x_live counts goroutines that this runtime owns (go, run's app) and that have not ended; each is counted
+//      before it is scheduled. The one that brings it to zero says so under x_ended_mutex.
+//   2. Once x_closing is set nothing new is counted: whoever counts looks at it afterwards, and takes the count back.
+//
+//   x_live     anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
+class runtime_core : public goroutine_owner {
+ public:
+  runtime_core(pump_host& pumps, timer_host& clock, std::int64_t now, unsigned concurrency, runtime_options options)
+      : core(pumps, concurrency), timers(clock, now), root(*new context_node), x_options(std::move(options)) {
+    canceled_cause();  // made now, so that cancelling never allocates
+    deadline_cause();
+    core.set_environment(this);
+  }
+  runtime_core(const runtime_core&) = delete;
+  runtime_core& operator=(const runtime_core&) = delete;
+  ~runtime_core() { root.release(); }
+
+  static runtime_core& of(const goroutine& g) noexcept { return *static_cast<runtime_core*>(g.core().environment()); }
+  // The runtime that runs the calling code; null outside of one.
+  static runtime_core* here() noexcept {
+    processor* p = this_processor();
+    return p ? static_cast<runtime_core*>(p->core->environment()) : nullptr;
+  }
+
+  // The home of a goroutine that is on its own: it inherits what the calling goroutine's context carries, and neither
+  // its deadline nor its cancellation. The reference is the caller's.
+  context_node& home_for_go() {
+    goroutine* g = current_goroutine();
+    const context_value* values = g ? g->context.load(std::memory_order_relaxed)->values() : nullptr;
+    if (!values) return root.retain(), root;
+    auto* home = new context_node(values->shared_from_this());
+    home->attach_to(root);
+    return *home;
+  }
+
+  // Starts a goroutine that belongs to this runtime. Throws shutting_down, and the body does not run, once it ends.
+  void start(context_node& home, task<> body, std::source_location where) {
+    auto* g = make_goroutine(core.any_processor(), home, *this, std::move(body), where);
+    if (&home != &root) {
+      home.retain();
+      g->owns_home = true;
+    }
+    if (x_live.fetch_add(1, std::memory_order_seq_cst) == 0) {
+      std::lock_guard hold(x_ended_mutex);
+      core.host().hold_work(x_live.load(std::memory_order_relaxed) != 0);
+    }
+    if (x_closing.load(std::memory_order_seq_cst)) {
+      discard_goroutine(*g);
+      count_down();
+      throw shutting_down();
+    }
+    core.schedule(g);
+  }
+
+  void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
+    if (error) report(goroutine_error{std::move(error), where});
+    count_down();
+  }
+
+  // An error that nobody will join.
+  void unobserved(std::exception_ptr error, std::source_location where) noexcept {
+    goroutine_error e{std::move(error), where};
+    if (x_options.on_unobserved)
+      call(x_options.on_unobserved, e);
+    else
+      print("an error that nobody waits for", e);
+  }
+
+  bool failed() const noexcept { return x_failed.load(std::memory_order_acquire); }
+  std::size_t live() const noexcept { return x_live.load(std::memory_order_acquire); }
+  bool closing() const noexcept { return x_closing.load(std::memory_order_acquire); }
+
+  void cancel(std::exception_ptr cause = canceled_cause()) noexcept {
+    root.cancel(level_cancel, false, std::move(cause));
+  }
+
+  // Cancel, grace, kill, grace, report. From a thread that does not run goroutines. True: everything has ended.
+  template <class Wait>
+  bool shut_down(Wait&& wait_for) {
+    x_closing.store(true, std::memory_order_seq_cst);
+    cancel();
+    if (wait_for(x_options.grace_ns)) return true;
+    root.cancel(level_kill, false, canceled_cause());
+    if (wait_for(x_options.kill_grace_ns)) return true;
+    report_stuck();
+    if (!x_options.leak_stuck) std::abort();
+    return false;
+  }
+  // Blocks until nothing lives, or the time has passed.
+  bool wait_ended(std::int64_t ns) {
+    std::unique_lock hold(x_ended_mutex);
+    auto ended = [this] { return x_live.load(std::memory_order_acquire) == 0; };
+    if (ns == INT64_MAX) return x_ended.wait(hold, ended), true;
+    return x_ended.wait_for(hold, std::chrono::nanoseconds(ns), ended);
+  }
+
+  scheduler_core core;
+  timer_service timers;
+  context_node& root;
+
+ private:
+  void count_down() noexcept {
+    auto n = x_live.load(std::memory_order_relaxed);
+    while (n > 1)
+      if (x_live.compare_exchange_weak(n, n - 1, std::memory_order_acq_rel, std::memory_order_relaxed)) return;
+    // The last one, probably: under the mutex to the end, because who waits for it ends this object.
+    std::lock_guard hold(x_ended_mutex);
+    if (x_live.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    core.host().hold_work(false);
+    x_ended.notify_all();
+  }
+
+  void report(const goroutine_error& e) noexcept {
+    if (is_only_cancellation(e.error)) return print("a goroutine gave up", e);
+    if (x_options.on_error) return call(x_options.on_error, e);
+    print("an error left a goroutine; everything is cancelled", e);
+    x_failed.store(true, std::memory_order_release);
+    cancel(e.error);
+  }
+  static bool is_only_cancellation(const std::exception_ptr& e) noexcept {
+    try {
+      std::rethrow_exception(e);
+    } catch (const canceled&) {
+      return true;
+    } catch (const timeout_error&) {
+      return true;
+    } catch (...) {
+      return false;
+    }
+  }
+  void call(const std::function<void(const goroutine_error&)>& f, const goroutine_error& e) noexcept {
+    try {
+      f(e);
+    } catch (...) {
+      print("an error handler threw while it handled", e);
+    }
+  }
+  static void print(const char* what, const goroutine_error& e) noexcept {
+    std::fprintf(stderr, "runnel: %s: %s (started at %s:%u)\n", what, what_of(e.error).c_str(), e.where.file_name(),
+                 static_cast<unsigned>(e.where.line()));
+  }
+  void report_stuck() noexcept {
+    std::fprintf(stderr, "runnel: %zu goroutines are still alive after cancel and kill:\n", live());
+    root.for_each_goroutine([](const goroutine& g) {
+      std::fprintf(stderr, "  started at %s:%u, %s\n", g.where.file_name(), static_cast<unsigned>(g.where.line()),
+                   g.word.load(std::memory_order_relaxed) == 0 ? "running, runnable or in a join" : "parked");
+    });
+  }
+
+  runtime_options x_options;
+  std::atomic<std::size_t> x_live{0};
+  std::atomic<bool> x_closing{false};
+  std::atomic<bool> x_failed{false};
+  std::mutex x_ended_mutex;
+  std::condition_variable x_ended;
+};
+
+}  // namespace detail
+}  // namespace runnel

@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/scheduler_core.hpp: processors, who runs what next, who is woken for it, and who steals.
+// Layer: L1
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/processor.hpp>
+#include <runnel/detail/spinlock.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace runnel::detail {
+
+// What the scheduler needs of the world. The runtime implements it on Asio; a test runtime can replace it.
+class pump_host {
+ public:
+  virtual void post_pump(processor& p, bool from_pump) noexcept = 0;  // leads to one pump_posted(p)
+  virtual void arm_monitor(std::int64_t after_ns) noexcept = 0;       // leads to one monitor()
+  virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
+  virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
+
+ protected:
+  ~pump_host() = default;
+};
+
+// Which of n runnable goroutines is resumed next. Null: the scheduler's own order.
+class chooser {
+ public:
+  virtual std::size_t choose(std::size_t n) noexcept = 0;
+
+ protected:
+  ~chooser() = default;
+};
+
+// Work is private to the processor that made it, until somebody could use it: a stolen goroutine costs about as
+// much as a hundred resumes of a small one, so a *cost model* (the mean time between resumes, sampled) decides what
+// is worth waking a thread for and what is worth stealing. Work behind a goroutine that runs long is rescued by a
+// monitor, which runs only while one processor is busy and another idle.
+//
+// Invariants:
+//   1. A processor is idle (in x_idle), or its pump is posted, or it is being pumped; exactly one of these.
+//   2. No injected goroutine is forgotten: inject() stores x_injected_count (seq_cst) and then looks for idle
+//      processors; a pump that ends becomes idle (seq_cst) and then looks at x_injected_count.
+//   3. Nothing here allocates after construction.
+//
+//   x_idle_count      written under x_idle_lock; read anywhere
+//   x_searching       number of pumps that look for work; while it is not zero nobody is woken
+//   x_injected_count  written under x_injected_lock; read anywhere
+//   x_wake_at, x_steal_at, x_coarse   the cost model's verdict: written by any pump's sample, hints
+class scheduler_core {
+ public:
+  scheduler_core(pump_host& host, unsigned concurrency) : x_host(host), x_processors(concurrency) {
+    x_idle.reserve(concurrency);
+    unsigned index = 0;
+    for (auto& p : x_processors) {
+      p.core = this;
+      p.index = index++;
+      p.random = 0x9E3779B97F4A7C15ull * (index + 1);
+      x_idle.push_back(&p);
+    }
+    x_idle_count.store(concurrency, std::memory_order_relaxed);
+  }
+  scheduler_core(const scheduler_core&) = delete;
+  scheduler_core& operator=(const scheduler_core&) = delete;
+
+  unsigned concurrency() const noexcept { return static_cast<unsigned>(x_processors.size()); }
+  std::int64_t now() const noexcept { return x_host.now(); }
+  void set_chooser(chooser* c) noexcept { x_chooser = c; }
+  // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
+  void* environment() const noexcept { return x_environment; }
+  void set_environment(void* e) noexcept { x_environment = e; }
+  // Names this scheduler to a goroutine that has not run yet.
+  processor& any_processor() noexcept { return x_processors.front(); }
+  const std::vector<processor>& processors() const noexcept { return x_processors; }
+
+  // Makes a goroutine runnable, behind all others.
+  void schedule(fifo_link* g) noexcept {
+    if (processor* p = here()) [[likely]]
+      push(*p, g);
+    else
+      inject(g);
+  }
+
+  // Makes a goroutine runnable, before all others of this processor: it was woken by what runs now.
+  void schedule_next(fifo_link* g) noexcept {
+    if (processor* p = here()) [[likely]]
+      schedule_next(*p, g);
+    else
+      inject(g);
+  }
+
+  void schedule_next(processor& p, fifo_link* g) noexcept {
+    if (x_coarse.load(std::memory_order_relaxed) && x_processors.size() > 1) return push(p, g);
+    p.gate.enter();
+    fifo_link* displaced = std::exchange(p.run_next, g);
+    if (displaced) p.push_goroutine(displaced);
+    p.gate.leave();
+    if (displaced) offer(p);
+  }
+
+  void push(processor& p, fifo_link* g) noexcept {
+    p.gate.enter();
+    p.push_goroutine(g);
+    p.gate.leave();
+    offer(p);
+  }
+
+  // Makes a whole chain runnable, in order.
+  void schedule_all(fifo& chain) noexcept {
+    if (chain.empty()) return;
+    if (processor* p = here()) {
+      p->gate.enter();
+      p->append_goroutines(chain);
+      p->gate.leave();
+      offer(*p);
+    } else {
+      inject(chain);
+    }
+  }
+
+  // Fork-join children, by the thread that pumps p.
+  void push_child(processor& p, list_link* child) noexcept {
+    p.gate.enter();
+    p.push_child(child);
+    p.gate.leave();
+  }
+  void offer_children(processor& p) noexcept {
+    if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
+    if (p.child_count.load(std::memory_order_relaxed) >= 4 || x_coarse.load(std::memory_order_relaxed))
+      wake_one();
+    else
+      ensure_monitor();
+  }
+  list_link* pop_child(processor& p) noexcept {
+    p.gate.enter();
+    list_link* child = p.pop_newest_child();
+    p.gate.leave();
+    return child;
+  }
+
+  // A pump that was posted. Does nothing if somebody else has run it already (help()).
+  template <class Run>
+  void pump_posted(processor& p) noexcept {
+    auto how = p.posted.exchange(processor::not_posted, std::memory_order_acquire);  // after post()
+    if (how != processor::not_posted) pump<Run>(p, how == processor::posted_to_search);
+  }
+
+  // From a thread outside: runs what would be run, in case that the host has no thread any more.
+  template <class Run>
+  void help() noexcept {
+    for (auto& p : x_processors) pump_posted<Run>(p);
+    if (processor* p = take_idle()) pump<Run>(*p, false);
+  }
+
+  pump_host& host() noexcept { return x_host; }
+
+ private:
+  // Runs what is runnable on behalf of p, until it runs dry or its budget is spent. `searching`: this pump was
+  // posted by wake_one() and is counted in x_searching.
+  template <class Run>
+  void pump(processor& p, bool searching) noexcept {
+    processor* outer = this_processor();
+    set_this_processor(&p);
+    p.sampled_at = now();
+    int budget = pump_budget;
+    for (;;) {
+      item next = take(p);
+      if (!next) next = search(p, searching);
+      if (!next) {
+        set_this_processor(outer);
+        become_idle(p, searching);
+        return;
+      }
+      if (searching) {
+        searching = false;
+        x_searching.fetch_sub(1, std::memory_order_seq_cst);
+      }
+      p.transfers = 0;
+      if (next.goroutine)
+        Run::goroutine(p, next.goroutine);
+      else
+        Run::child(p, next.child);
+      auto progress = p.progress.load(std::memory_order_relaxed) + 1;
+      p.progress.store(progress, std::memory_order_relaxed);
+      if (progress % sample_interval == 0 && sample(p) > longest_pump) budget = 1;
+      if (--budget <= 0) {
+        set_this_processor(outer);
+        post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
+        return;
+      }
+    }
+  }
+
+ public:
+  // Runs goroutines from a thread of the pool that is not pumping, if a processor is idle; else injects them.
+  template <class Run>
+  void run_here(fifo& chain) noexcept {
+    if (chain.empty()) return;
+    processor* p = this_processor() ? nullptr : take_idle();
+    if (!p) return inject(chain);
+    p->gate.enter();
+    p->append_goroutines(chain);
+    p->gate.leave();
+    pump<Run>(*p, false);
+  }
+
+  // Rescues work that is stuck behind a goroutine that runs long. Called by the host's timer.
+  template <class Run>
+  void monitor() noexcept {
+    if (x_idle_count.load(std::memory_order_seq_cst) == x_processors.size()) {
+      x_monitor_armed.store(false, std::memory_order_seq_cst);
+      if (x_idle_count.load(std::memory_order_seq_cst) != x_processors.size()) ensure_monitor();
+      return;
+    }
+    processor* rescuer = rescue();
+    x_monitor_interval = rescuer ? shortest_interval : std::min(x_monitor_interval * 3 / 2, longest_interval);
+    x_host.arm_monitor(x_monitor_interval);
+    if (rescuer) pump<Run>(*rescuer, false);
+  }
+
+  bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_processors.size(); }
+
+ private:
+  struct item {
+    fifo_link* goroutine = nullptr;
+    list_link* child = nullptr;
+    explicit operator bool() const noexcept { return goroutine || child; }
+  };
+
+  static constexpr int pump_budget = 256;
+  static constexpr std::uint32_t sample_interval = 32;
+  static constexpr std::uint32_t longest_streak = 16;
+  static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
+  static constexpr std::int64_t search_spin = 4'000;         // ns
+  static constexpr std::uint32_t coarse_ns = 10'000;         // a mean item this long: share everything
+  static constexpr std::uint32_t wake_ns = 30'000;           // a backlog this long is worth waking a thread for
+  static constexpr std::uint32_t steal_ns = 3'000;           // and this long is worth stealing from
+  static constexpr std::uint32_t never_ns = 100;             // items shorter than this are never worth moving
+  static constexpr std::uint32_t steal_at_most = 64;
+  static constexpr std::int64_t shortest_interval = 500'000; // of the monitor, ns
+  static constexpr std::int64_t longest_interval = 10'000'000;
+
+  processor* here() const noexcept {
+    processor* p = this_processor();
+    return p && p->core == this ? p : nullptr;
+  }
+
+  void offer(processor& p) noexcept {
+    if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
+    if (p.backlog.load(std::memory_order_relaxed) >= x_wake_at.load(std::memory_order_relaxed))
+      wake_one();
+    else
+      ensure_monitor();
+  }
+
+  item take(processor& p) noexcept {
+    if (x_chooser) [[unlikely]] return take_chosen(p);
+    bool fair_turn = p.progress.load(std::memory_order_relaxed) % sample_interval == sample_interval - 1;
+    if (fair_turn)
+      if (fifo_link* g = take_injected(p)) return {g, nullptr};
+    item next;
+    p.gate.enter();
+    if (p.run_next && !(fair_turn && !p.goroutines.empty())) {
+      if (++p.streak < longest_streak || (p.goroutines.empty() && p.children.empty())) {
+        next.goroutine = std::exchange(p.run_next, nullptr);
+        p.gate.leave();
+        return next;
+      }
+      p.push_goroutine(std::exchange(p.run_next, nullptr));
+    }
+    if (!fair_turn || p.goroutines.empty()) next.child = p.pop_newest_child();
+    if (!next.child && !p.goroutines.empty()) {
+      next.goroutine = p.pop_goroutine();
+      p.streak = 0;
+    }
+    p.gate.leave();
+    return next;
+  }
+
+  RUNNEL_NOINLINE item take_chosen(processor& p) noexcept {
+    while (fifo_link* g = take_injected(p)) p.push_goroutine(g);
+    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
+    std::size_t n = p.goroutines.size() + (p.children.empty() ? 0 : 1);
+    if (n == 0) return {};
+    std::size_t pick = x_chooser->choose(n);
+    if (pick >= p.goroutines.size()) return {nullptr, p.pop_newest_child()};
+    while (pick-- > 0) p.push_goroutine(p.pop_goroutine());
+    return {p.pop_goroutine(), nullptr};
+  }
+
+  RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
+    if (fifo_link* g = take_injected(p)) return {g, nullptr};
+    if (x_processors.size() == 1) return {};
+    if (!searching) {
+      unsigned none = 0;
+      searching = x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst);
+      if (!searching) return steal(p);
+    }
+    std::int64_t until = now() + search_spin;
+    do {
+      if (item stolen = steal(p)) return stolen;
+      if (fifo_link* g = take_injected(p)) return {g, nullptr};
+      for (int i = 0; i < 16; ++i) cpu_pause();
+    } while (now() < until);
+    return {};
+  }
+
+  item steal(processor& p) noexcept {
+    auto n = static_cast<unsigned>(x_processors.size());
+    auto start = static_cast<unsigned>(p.next_random() % n);
+    for (unsigned i = 0; i < n; ++i) {
+      processor& victim = x_processors[(start + i) % n];
+      if (&victim == &p || !worth_stealing(victim)) continue;
+      if (item stolen = steal_from(victim, p, false)) return stolen;
+    }
+    return {};
+  }
+
+  bool worth_stealing(const processor& victim) const noexcept {
+    return victim.child_count.load(std::memory_order_relaxed) != 0 ||
+           victim.backlog.load(std::memory_order_relaxed) >= x_steal_at.load(std::memory_order_relaxed);
+  }
+
+  // Takes the older half of the victim's goroutines, or its oldest children: the largest pieces of work. `stuck`:
+  // the victim has been in one resume for long, so that even what it would run next is worth taking.
+  item steal_from(processor& victim, processor& thief, bool stuck) noexcept {
+    fifo loot;
+    list_link* children[steal_at_most];
+    std::uint32_t child_count = 0;
+    victim.gate.enter_foreign();
+    if (auto n = victim.child_count.load(std::memory_order_relaxed); n > 0) {
+      child_count = std::clamp(n / 16, 1u, steal_at_most);
+      for (std::uint32_t i = 0; i < child_count; ++i) children[i] = victim.pop_oldest_child();
+    } else if (std::size_t waiting = victim.goroutines.size(); waiting > 0) {
+      loot = victim.goroutines.take_front(std::min<std::size_t>((waiting + 1) / 2, steal_at_most));
+      fifo none;
+      victim.append_goroutines(none);
+    } else if (stuck && victim.run_next) {
+      loot.push(std::exchange(victim.run_next, nullptr));
+    }
+    victim.gate.leave_foreign();
+
+    item first;
+    if (!loot.empty()) first.goroutine = loot.pop();
+    if (child_count > 0) first.child = children[--child_count];
+    thief.gate.enter();
+    thief.append_goroutines(loot);
+    for (std::uint32_t i = 0; i < child_count; ++i) thief.push_child(children[i]);
+    thief.gate.leave();
+    return first;
+  }
+
+  // Finds a processor that is stuck with work behind it, and moves some of it to an idle one.
+  processor* rescue() noexcept {
+    std::int64_t at = now();
+    for (auto& victim : x_processors) {
+      auto progress = victim.progress.load(std::memory_order_relaxed);
+      auto resumes = progress - std::exchange(victim.seen_progress, progress);
+      auto elapsed = at - std::exchange(victim.seen_at, at);
+      if (elapsed / (resumes + 1) < coarse_ns) continue;
+      processor* rescuer = take_idle();
+      if (!rescuer) return nullptr;
+      if (rescuer == &victim) {
+        give_back_idle(*rescuer);
+        continue;
+      }
+      if (item rescued = steal_from(victim, *rescuer, true)) {
+        rescuer->gate.enter();
+        if (rescued.goroutine)
+          rescuer->push_goroutine(rescued.goroutine);
+        else
+          rescuer->push_child(rescued.child);
+        rescuer->gate.leave();
+        return rescuer;
+      }
+      give_back_idle(*rescuer);
+    }
+    return nullptr;
+  }
+
+  void ensure_monitor() noexcept {
+    if (x_processors.size() == 1 || x_monitor_armed.load(std::memory_order_relaxed)) return;
+    if (x_monitor_armed.exchange(true, std::memory_order_seq_cst)) return;
+    x_monitor_interval = shortest_interval;
+    x_host.arm_monitor(shortest_interval);
+  }
+
+  void inject(fifo_link* g) noexcept {
+    fifo chain;
+    chain.push(g);
+    inject(chain);
+  }
+  RUNNEL_NOINLINE void inject(fifo& chain) noexcept {
+    {
+      std::lock_guard hold(x_injected_lock);
+      x_injected.append(chain);
+      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle_count
+    }
+    wake_one();
+  }
+
+  fifo_link* take_injected(processor& p) noexcept {
+    if (x_injected_count.load(std::memory_order_seq_cst) == 0) return nullptr;
+    fifo chain;
+    {
+      std::lock_guard hold(x_injected_lock);
+      std::size_t n = x_injected.size();
+      if (n == 0) return nullptr;
+      chain = x_injected.take_front(std::min<std::size_t>((n - 1) / x_processors.size() + 1, 1024));
+      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);
+    }
+    fifo_link* first = chain.pop();
+    if (!chain.empty()) {
+      p.gate.enter();
+      p.append_goroutines(chain);
+      p.gate.leave();
+      offer(p);
+    }
+    return first;
+  }
+
+  RUNNEL_NOINLINE void wake_one() noexcept {
+    if (x_idle_count.load(std::memory_order_seq_cst) == 0) return;
+    unsigned none = 0;
+    if (!x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst)) return;
+    if (processor* p = take_idle())
+      post(*p, processor::posted_to_search);
+    else
+      x_searching.fetch_sub(1, std::memory_order_seq_cst);
+  }
+
+  void post(processor& p, std::uint8_t how) noexcept {
+    p.posted.store(how, std::memory_order_release);  // before pump_posted()
+    x_host.post_pump(p, how == processor::posted_again);
+  }
+
+  processor* take_idle() noexcept {
+    if (x_idle_count.load(std::memory_order_relaxed) == 0) return nullptr;
+    std::lock_guard hold(x_idle_lock);
+    if (x_idle.empty()) return nullptr;
+    processor* p = x_idle.back();
+    x_idle.pop_back();
+    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);
+    return p;
+  }
+  void give_back_idle(processor& p) noexcept {
+    std::lock_guard hold(x_idle_lock);
+    x_idle.push_back(&p);
+    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);  // [idle], then x_injected_count
+  }
+
+  void become_idle(processor& p, bool searching) noexcept {
+    if (searching) x_searching.fetch_sub(1, std::memory_order_seq_cst);
+    give_back_idle(p);
+    if (x_injected_count.load(std::memory_order_seq_cst) != 0) wake_one();
+  }
+
+  // The cost model: a moving mean, on a logarithmic scale so that one long item does not hide many short ones.
+  std::int64_t sample(processor& p) noexcept {
+    std::int64_t at = now();
+    std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
+    auto mean = static_cast<std::uint64_t>(std::max<std::int64_t>(elapsed, 0)) / sample_interval;
+    auto fresh = static_cast<std::int32_t>(std::bit_width(mean | 1)) * 256;
+    auto log = x_log_mean.load(std::memory_order_relaxed);
+    log += (fresh - log) / 4;
+    x_log_mean.store(log, std::memory_order_relaxed);
+    auto ns = static_cast<std::uint32_t>(1u << std::clamp(log / 256, 1, 30)) / 4 * 3;  // the middle of its octave
+    store_if_changed(x_coarse, ns > coarse_ns);
+    store_if_changed(x_wake_at, ns > coarse_ns ? 1u : wake_ns / ns + 1);
+    store_if_changed(x_steal_at, ns < never_ns ? ~0u : ns > coarse_ns ? 1u : steal_ns / ns + 1);
+    if (x_idle_count.load(std::memory_order_relaxed) != 0 && p.backlog.load(std::memory_order_relaxed)) offer(p);
+    return elapsed;
+  }
+  template <class T>
+  static void store_if_changed(std::atomic<T>& hint, T value) noexcept {
+    if (hint.load(std::memory_order_relaxed) != value) hint.store(value, std::memory_order_relaxed);
+  }
+
+  pump_host& x_host;
+  chooser* x_chooser = nullptr;
+  void* x_environment = nullptr;
+  std::vector<processor> x_processors;
+
+  alignas(cache_line * 2) std::atomic<std::size_t> x_idle_count{0};
+  std::atomic<std::uint32_t> x_wake_at{1};
+  std::atomic<std::uint32_t> x_steal_at{1};
+  std::atomic<std::int32_t> x_log_mean{15 * 256};
+  std::atomic<bool> x_coarse{true};
+  std::atomic<bool> x_monitor_armed{false};
+  std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
+
+  alignas(cache_line * 2) std::atomic<unsigned> x_searching{0};
+  spinlock x_idle_lock;
+  std::vector<processor*> x_idle;
+
+  alignas(cache_line * 2) std::atomic<std::size_t> x_injected_count{0};
+  spinlock x_injected_lock;
+  fifo x_injected;
+};
+
+}  // namespace runnel::detail

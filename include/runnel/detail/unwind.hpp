@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/unwind.hpp: how a stopped goroutine's frames die, leaf first, and what the pump does with an item.
+// Layer: L2
+#pragma once
+
+#include <runnel/detail/fork_join.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/processor.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/error.hpp>
+
+#include <exception>
+
+namespace runnel::detail {
+
+// A context node that a frame installed for itself, because its first parameter is a context. Defined in context.hpp.
+void leave_own_context(promise_base& frame) noexcept;
+
+// The frame above; null at a root, and where this unwinding may stop.
+inline promise_base* frame_above(promise_base* p) noexcept {
+  return p->cont->ops && p->cont->ops->ends_unwinding() ? nullptr : p->cont->parent;
+}
+
+// Which frame, from `leaf` up to where this unwinding may stop, a scope lives in. Null: in none of them, but on the
+// heap; then it is joined before the next frame dies, which is early but safe.
+inline promise_base* frame_of_scope(promise_base* leaf, const scope_base* scope) noexcept {
+  for (promise_base* p = leaf; p; p = frame_above(p))
+    if (p->frame_size == 0 || p->contains(scope)) return p;
+  return nullptr;
+}
+
+// The innermost scope that was open where this unwinding may stop; the scopes inside it are to be joined.
+inline scope_base* scope_mark(promise_base* leaf) noexcept {
+  promise_base* p = leaf;
+  while (promise_base* above = frame_above(p)) p = above;
+  return p->cont->ops->mark ? *p->cont->ops->mark(*p->cont) : nullptr;
+}
+
+// The goroutine that runs on this processor, without promoting anybody.
+inline goroutine* running_goroutine(const processor& p) noexcept {
+  if (p.current & 1) return reinterpret_cast<fork_child_base*>(p.current & ~std::uintptr_t{1})->g;
+  return reinterpret_cast<goroutine*>(p.current);
+}
+
+// Destroys frames from g's leaf up, joining each scope before the frame that it lives in dies. Iterative: a chain of
+// a hundred thousand frames unwinds on a few hundred bytes of stack. Returns the frame to resume, if a boundary
+// stopped the unwinding; null if the goroutine waits for a scope, or is gone.
+inline promise_base* unwind(processor& here, goroutine* g) noexcept {
+  promise_base* at = g->leaf();
+  for (;;) {
+    scope_base* mark = g->scopes ? scope_mark(at) : nullptr;
+    promise_base* home = g->scopes != mark ? frame_of_scope(at, g->scopes) : nullptr;
+    for (;;) {
+      while (g->scopes != mark && (!home || home == at)) {
+        g->set_leaf(at);
+        g->stop = true;  // unwinding goes on here when the children have ended
+        if (g->scopes->begin_unwind_join(*g->scopes, *g)) return nullptr;
+        g->stop = false;
+        home = g->scopes != mark ? frame_of_scope(at, g->scopes) : nullptr;
+      }
+      link& up = *at->cont;
+      if (at->flags & promise_base::runs_in_own_context) leave_own_context(*at);
+      at->handle().destroy();
+      if (up.ops) {
+        bool ends = up.ops->ends_unwinding();
+        bool keep_unwinding = true;
+        at = up.ops->unwound(up, g, keep_unwinding);
+        if (!at || !keep_unwinding) return at;
+        if (ends) break;
+      } else {
+        at = up.parent;
+      }
+    }
+    g = running_goroutine(here);  // past a fork-join child it is the parent's
+  }
+}
+
+// Thrown around a batch of unwinding, so that destructors see std::uncaught_exceptions() one higher than when their
+// objects were made: scope_failure guards fire, transactions roll back.
+struct unwinding_exception {};
+
+// How a processor runs what it takes from its queues.
+struct run_policy {
+  static void goroutine(processor& p, fifo_link* item) noexcept {
+    auto& g = *static_cast<detail::goroutine*>(item);
+    g.proc = &p;
+    g.budget = detail::goroutine::full_budget;
+    p.current = reinterpret_cast<std::uintptr_t>(&g);
+    if (g.stop) [[unlikely]]
+      unwind_and_go_on(p, g);
+    else
+      resume(g.leaf());
+    p.current = 0;
+  }
+
+  static void child(processor& p, list_link* item) noexcept {
+    auto& child = *static_cast<fork_child_base*>(item);
+    if (child.join->decided()) [[unlikely]] {
+      if (promise_base* parent = fork_join::skip(p, child)) resume(parent);
+    } else {
+      resume(fork_join::enter(p, child));
+    }
+    p.current = 0;
+  }
+
+ private:
+  // A frame of a fork-join child that never parked, where unwinding was stopped: no queue can hold it.
+  struct frame_of_child {
+    promise_base* frame = nullptr;
+    std::uintptr_t current = 0;
+  };
+
+  // One throw pays for a whole batch: everything next in line that is stopped as well is unwound with it.
+  RUNNEL_NOINLINE static void unwind_and_go_on(processor& p, detail::goroutine& first) noexcept {
+    struct batch {
+      processor& p;
+      detail::goroutine* g;
+      frame_of_child& result;
+
+      ~batch() {
+        p.unwinding = true;
+        for (int n = 0; g; g = ++n < longest_batch ? next_stopped(p) : nullptr) {
+          g->stop = false;
+          g->proc = &p;
+          p.current = reinterpret_cast<std::uintptr_t>(g);
+          promise_base* frame = unwind(p, g);
+          if (!frame) continue;
+          if (p.current & 1) {
+            result = {frame, p.current};
+            break;
+          }
+          auto* stopped_at = reinterpret_cast<detail::goroutine*>(p.current);
+          stopped_at->set_leaf(frame);
+          p.core->push(p, stopped_at);
+        }
+        p.unwinding = false;
+      }
+    };
+    frame_of_child go_on;
+    try {
+      batch now{p, &first, go_on};
+      throw unwinding_exception();
+    } catch (const unwinding_exception&) {
+    }
+    if (!go_on.frame) return;
+    p.current = go_on.current;
+    resume(go_on.frame);
+  }
+
+  static constexpr int longest_batch = 64;
+
+  static detail::goroutine* next_stopped(processor& p) noexcept {
+    p.gate.enter();
+    detail::goroutine* g = nullptr;
+    if (!p.goroutines.empty() && static_cast<detail::goroutine*>(p.goroutines.front())->stop)
+      g = static_cast<detail::goroutine*>(p.pop_goroutine());
+    p.gate.leave();
+    return g;
+  }
+};
+
+}  // namespace runnel::detail

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/runtime.hpp: goroutines on an Asio pool: runtime owns one, scheduler attaches to yours.
+// Layer: L2
+#pragma once
+#include <runnel/detail/asio_host.hpp>
+#include <runnel/detail/runtime_core.hpp>
+#include <runnel/detail/spawn.hpp>
+#include <runnel/error.hpp>
+#include <runnel/task.hpp>
+
+#include <boost/asio/thread_pool.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <source_location>
+#include <thread>
+#include <type_traits>
+#include <utility>
+
+namespace runnel {
+
+/// An option: how many goroutines run at once, and how many threads the embedded pool has. 1 to 1024.
+class threads {
+ public:
+  explicit threads(long n) : x_count(n) {
+    if (n < 1 || n > 1024) throw misuse_error("runnel: threads(n) takes 1 to 1024");
+  }
+  unsigned count() const noexcept { return static_cast<unsigned>(x_count); }
+  /// As many as the machine has.
+  static threads of_machine() {
+    auto n = std::thread::hardware_concurrency();
+    return threads(n == 0 ? 1 : n > 1024 ? 1024 : static_cast<long>(n));
+  }
+
+ private:
+  long x_count;
+};
+
+/// How a runtime ends, and who hears of errors that nobody waits for. The setters chain.
+class runtime_options {
+ public:
+  using error_handler = std::function<void(const goroutine_error&)>;
+
+  /// Called for an error that leaves a bare go(); by default it is printed, everything is cancelled, and run() fails.
+  runtime_options& on_error(error_handler f) { return x_raw.on_error = std::move(f), *this; }
+  /// Called for an error of a child that no join will see; by default it is printed.
+  runtime_options& on_unobserved_error(error_handler f) { return x_raw.on_unobserved = std::move(f), *this; }
+  /// The time between cancel and kill at shutdown. Default 5 s.
+  runtime_options& grace(std::chrono::nanoseconds d) { return x_raw.grace_ns = d.count(), *this; }
+  /// The time between kill and the report of what still lives. Default 1 s.
+  runtime_options& kill_grace(std::chrono::nanoseconds d) { return x_raw.kill_grace_ns = d.count(), *this; }
+  /// After the report of what still lives, go on and leak it. Default: abort.
+  runtime_options& leak_stuck() { return x_raw.leak_stuck = true, *this; }
+
+  detail::runtime_options&& take() && noexcept { return std::move(x_raw); }
+
+ private:
+  detail::runtime_options x_raw;
+};
+
+/// Runs goroutines on the threads of an Asio execution context that is already yours: an io_context or a thread_pool.
+/// Handlers and goroutines share the threads. While goroutines live the context has work, so that io.run() does not
+/// return. Where the context is destroyed with goroutines still in it, they are killed and unwound by the thread that
+/// destroys it.
+///
+/// Thread-safety: everything here may be called from any thread. Lifetime: the context outlives the scheduler; the
+/// scheduler's destructor shuts down (cancel, grace, kill, report), so it must not run on a thread of the pool unless
+/// nothing lives any more.
+class scheduler {
+ public:
+  template <class ExecutionContext>
+    requires std::is_base_of_v<boost::asio::execution_context, ExecutionContext>
+  explicit scheduler(ExecutionContext& context, threads concurrency = threads::of_machine(),
+                     runtime_options options = {})
+      : x_host(std::make_shared<detail::asio_host_on<typename ExecutionContext::executor_type>>(
+            context.get_executor(), concurrency.count(), std::move(options).take())) {
+    x_host->attach_to(context);
+  }
+  scheduler(const scheduler&) = delete;
+  scheduler& operator=(const scheduler&) = delete;
+  ~scheduler() { x_host->end(); }
+
+  /// Starts a goroutine that belongs to this scheduler. Throws shutting_down once shut_down() has begun.
+  template <class F, class... A>
+  void go(F&& f, A&&... args) {
+    detail::check_spawnable<F, A...>();
+    core().start(core().root, detail::make_root(std::forward<F>(f), std::forward<A>(args)...),
+                 std::source_location());
+  }
+
+  /// Cancels the root context: every goroutine of this scheduler hears it.
+  void cancel() noexcept { core().cancel(); }
+  /// Cancel, grace, kill, report. Blocks until nothing lives; refused on a thread that runs goroutines.
+  void shut_down() { x_host->shut_down(); }
+  /// How many goroutines that it started have not ended.
+  std::size_t live() const noexcept { return x_host->core.live(); }
+
+  detail::runtime_core& core() noexcept { return x_host->core; }
+
+ private:
+  std::shared_ptr<detail::asio_host> x_host;
+};
+
+/// A scheduler on an Asio pool of its own.
+///
+/// Lifetime: the destructor shuts down and joins the threads.
+class runtime {
+ public:
+  explicit runtime(threads n = threads::of_machine(), runtime_options options = {})
+      : x_pool(n.count()), x_scheduler(std::in_place, x_pool, n, std::move(options)) {}
+  runtime(const runtime&) = delete;
+  runtime& operator=(const runtime&) = delete;
+  ~runtime() {
+    x_scheduler.reset();
+    x_pool.join();
+  }
+
+  /// Runs f as a goroutine and waits for it, from a thread that runs no goroutines. Returns what f returns; rethrows
+  /// what it throws; throws canceled if it was cancelled. What f left running goes on until shut_down().
+  template <class F, class... A>
+  auto run(F&& f, A&&... args);
+
+  template <class F, class... A>
+  void go(F&& f, A&&... args) {
+    x_scheduler->go(std::forward<F>(f), std::forward<A>(args)...);
+  }
+  void cancel() noexcept { x_scheduler->cancel(); }
+  void shut_down() { x_scheduler->shut_down(); }
+  std::size_t live() const noexcept { return x_scheduler->live(); }
+
+  scheduler& get_scheduler() noexcept { return *x_scheduler; }
+  /// The pool, for sockets and timers that share its threads.
+  boost::asio::thread_pool::executor_type get_executor() noexcept { return x_pool.get_executor(); }
+  detail::runtime_core& core() noexcept { return x_scheduler->core(); }
+
+ private:
+  boost::asio::thread_pool x_pool;
+  std::optional<scheduler> x_scheduler;
+};
+
+// Implementation
+
+namespace detail {
+
+template <class T>
+struct main_result {
+  result_slot<T> value;
+  bool ended = false;
+  std::mutex mutex;
+  std::condition_variable changed;
+
+  // The goroutine that runs f has gone, its frames are destroyed: by return, exception or unwinding.
+  struct at_end {
+    main_result& r;
+    ~at_end() {
+      std::lock_guard hold(r.mutex);  // held over notify: the waiter ends this object
+      r.ended = true;
+      r.changed.notify_all();
+    }
+  };
+};
+
+template <class T, class F, class... A>
+task<> run_main(main_result<T>& result, F f, A... args) {
+  typename main_result<T>::at_end at_end{result};
+  try {
+    if constexpr (!is_task<std::invoke_result_t<F&, A...>>) {
+      if constexpr (std::is_void_v<T>)
+        std::invoke(f, std::move(args)...), result.value.emplace();
+      else
+        result.value.emplace(std::invoke(f, std::move(args)...));
+    } else if constexpr (std::is_void_v<T>) {
+      co_await std::invoke(f, std::move(args)...);
+      result.value.emplace();
+    } else {
+      result.value.emplace(co_await std::invoke(f, std::move(args)...));
+    }
+  } catch (...) {
+    result.value.fail(std::current_exception());
+  }
+}
+
+template <class R>
+struct task_value {
+  using type = R;
+};
+template <class T>
+struct task_value<task<T>> {
+  using type = T;
+};
+
+}  // namespace detail
+
+template <class F, class... A>
+auto runtime::run(F&& f, A&&... args) {
+  detail::check_spawnable<F, A...>();
+  if (detail::this_processor())
+    throw misuse_error("runnel: runtime::run on a thread that runs goroutines would block it: co_await instead");
+  using T = typename detail::task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
+  detail::main_result<T> result;
+  core().start(core().root,
+               detail::run_main<T, std::decay_t<F>, std::decay_t<A>...>(result, std::forward<F>(f),
+                                                                        std::forward<A>(args)...),
+               std::source_location());
+  std::unique_lock hold(result.mutex);
+  result.changed.wait(hold, [&] { return result.ended; });
+  if (!result.value.failed() && !result.value.has_value()) throw canceled();
+  return result.value.take();
+}
+
+}  // namespace runnel

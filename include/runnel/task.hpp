@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/task.hpp: task<T>, a call that may suspend.
+// Layer: L2
+#pragma once
+
+#include <runnel/compiler.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/detail/unwind.hpp>
+#include <runnel/error.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <type_traits>
+#include <utility>
+
+namespace runnel {
+
+template <class T>
+class task;
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<task<T>> = true;
+
+template <class...>
+inline constexpr bool never = false;
+
+template <class A>
+concept own_awaitable = std::derived_from<std::remove_cvref_t<A>, awaitable_base>;
+
+// Gives the frame back as soon as its coroutine has ended, while it is hot, and goes to whoever awaits it.
+struct final_awaiter {
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> h) const noexcept {
+    promise_base& promise = h.promise();
+    link& up = *promise.cont;
+    if (promise.flags & promise_base::runs_in_own_context) [[unlikely]] leave_own_context(promise);
+    h.destroy();
+    if (!up.ops) [[likely]] return transfer_to(up.parent);
+    return up.ops->finished(up);
+  }
+  void await_resume() const noexcept {}
+};
+
+// co_await of a task: the link to it, and its result, live here.
+template <class T>
+struct task_awaiter : task_link<T> {
+  promise_base* child;
+
+  task_awaiter(promise_base* awaiter, promise_base* awaited) : child(awaited) {
+    if (!awaited) throw misuse_error("runnel: this task has been awaited or moved from: a task is awaited once");
+    link::parent = awaiter;
+    awaited->cont = this;
+    awaited->g = awaiter->g;
+  }
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise>) const noexcept {
+    return transfer_to(child);
+  }
+  T await_resume() { return this->result.take(); }
+};
+
+template <class T>
+struct task_promise_base : promise_base {
+  task<T> get_return_object() noexcept;
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+  final_awaiter final_suspend() const noexcept { return {}; }
+  void unhandled_exception() noexcept { out().fail(std::current_exception()); }
+
+  template <class U>
+  task_awaiter<U> await_transform(task<U>&& t);
+  template <class U>
+  void await_transform(task<U>&) {
+    static_assert(never<U>, "a task is awaited once, as an rvalue: write co_await std::move(t)");
+  }
+  template <own_awaitable A>
+  operation_awaiter<std::remove_reference_t<A>> await_transform(A&& a) noexcept {
+    return operation_awaiter<std::remove_reference_t<A>>(a);
+  }
+  template <class A>
+    requires(!own_awaitable<A> && !is_task<std::remove_cvref_t<A>>)
+  void await_transform(A&&) {
+    static_assert(never<A>,
+                  "this awaitable belongs to another library, and cancelling it would not work: write co_await "
+                  "rn::adopt(x) to await it shielded from cancellation; for an Asio operation pass rn::use_task");
+  }
+
+ protected:
+  result_slot<T>& out() noexcept { return static_cast<task_link<T>*>(cont)->result; }
+};
+
+template <class T>
+struct task_promise : task_promise_base<T> {
+  template <class U = T>
+    requires std::is_constructible_v<T, U&&> && (!std::is_reference_v<T> || std::is_convertible_v<U&&, T>)
+  void return_value(U&& value) {
+    this->out().emplace(std::forward<U>(value));
+  }
+};
+
+template <>
+struct task_promise<void> : task_promise_base<void> {
+  void return_void() const noexcept {}
+};
+
+}  // namespace detail
+
+/// A call that may suspend: lazy, awaited once, as an rvalue. `co_await f(x)` runs f to its end and yields its result,
+/// or rethrows its exception. A coroutine that returns task<T> may await tasks and the library's own operations; for
+/// anything else there is rn::adopt.
+///
+/// Awaiting a task costs no allocation beyond its frame and checks nothing: it is a call. Where the coroutine is
+/// cancelled while it waits, the frames die from the leaf up to the nearest boundary and code after the co_await does
+/// not run: clean-up belongs in destructors or rn::finally.
+///
+/// Thread-safety: a task has one owner. Lifetime: a task that is never awaited destroys its frame, unrun.
+template <class T = void>
+class [[nodiscard("a task does nothing until it is awaited: co_await it, or hand its function to rn::go")]] task {
+  static_assert(!std::is_rvalue_reference_v<T>, "task<T&&> is not supported: return T by value");
+  static_assert(alignof(std::conditional_t<std::is_void_v<T>, char, std::remove_reference_t<T>>) <= 16,
+                "over-aligned results are not supported: return a unique_ptr to it");
+
+ public:
+  using value_type = T;
+  using promise_type = detail::task_promise<T>;
+
+  task(task&& other) noexcept : x_frame(std::exchange(other.x_frame, nullptr)) {}
+  task& operator=(task&& other) noexcept {
+    task(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~task() {
+    if (x_frame) x_frame->handle().destroy();
+  }
+  void swap(task& other) noexcept { std::swap(x_frame, other.x_frame); }
+
+  /// Whether there is still something to await.
+  explicit operator bool() const noexcept { return x_frame; }
+
+  /// For the layers above: hands over the frame, which then belongs to whoever links it.
+  [[nodiscard]] detail::promise_base* release() noexcept { return std::exchange(x_frame, nullptr); }
+
+ private:
+  template <class>
+  friend struct detail::task_promise_base;
+  explicit task(detail::promise_base* frame) noexcept : x_frame(frame) {}
+
+  detail::promise_base* x_frame;
+};
+
+// Implementation
+
+template <class T>
+task<T> detail::task_promise_base<T>::get_return_object() noexcept {
+  static_assert(alignof(task_promise<T>) <= 16, "a promise is found from its frame by a constant");
+  return task<T>(this);
+}
+
+template <class T>
+template <class U>
+detail::task_awaiter<U> detail::task_promise_base<T>::await_transform(task<U>&& t) {
+  return task_awaiter<U>(this, t.release());
+}
+
+}  // namespace runnel

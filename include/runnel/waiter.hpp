@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/waiter.hpp: the one protocol by which a goroutine sleeps, is woken, and is cancelled.
+// Layer: L3
+#pragma once
+
+#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/cancel_node.hpp>
+#include <runnel/detail/fork_join.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/park_lock.hpp>
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+
+namespace runnel::detail {
+
+// Everything that a goroutine can wait for has a park_lock q (in memory that never dies) and a queue of waiters.
+// docs/design/waiter-protocol.md has the states, the transitions and the proof; tests/model explores it.
+//
+// Invariants:
+//   1. A waiter is in a queue only under that queue's lock; `next` and `prev` change only there.
+//   2. Whoever takes a waiter out of a queue claims it before doing anything else with it. A claim that fails
+//      (a select that somebody else has claimed) leaves the peer with its element, and with the next waiter.
+//   3. What the peer hands over (the slot, `completed`) is written after the claim, under the queue's lock.
+//   4. After the claim of a plain waiter and the unlock, the peer touches only the goroutine, to schedule it; the
+//      waiter's frame may be gone as soon as it is scheduled.
+struct waiter : list_link {
+  enum class kind_t : std::uint8_t { plain, select_case, foreign };
+
+  goroutine* g = nullptr;         // null for a foreign waiter
+  kind_t kind = kind_t::plain;
+  bool completed = false;         // the operation took effect (else: closed, or refused)
+  std::uint16_t index = 0;        // of the case in its select
+  void* slot = nullptr;           // where the peer leaves, or finds, what passes between the two
+};
+
+// Somebody who waits without being a goroutine: a thread in a blocking_ form, a completion handler.
+struct foreign_waiter : waiter {
+  // Called once, with no lock held, when the operation is complete. The waiter may be gone when it returns.
+  void (*wake)(foreign_waiter&) noexcept = nullptr;
+  foreign_waiter() noexcept { kind = kind_t::foreign; }
+};
+
+// A thread outside the pool that blocks until it is woken.
+class thread_waiter : public foreign_waiter {
+ public:
+  thread_waiter() noexcept {
+    foreign_waiter::wake = [](foreign_waiter& w) noexcept { static_cast<thread_waiter&>(w).notify(); };
+  }
+  void wait() {
+    std::unique_lock hold(x_mutex);
+    x_woken.wait(hold, [this] { return x_done; });
+  }
+
+ private:
+  void notify() noexcept {
+    std::lock_guard hold(x_mutex);  // held over notify: the waiter may end this object once it has the mutex
+    x_done = true;
+    x_woken.notify_one();
+  }
+
+  std::mutex x_mutex;
+  std::condition_variable x_woken;
+  bool x_done = false;
+};
+
+// Whom to wake once the lock is left.
+struct woken {
+  goroutine* g = nullptr;
+  foreign_waiter* other = nullptr;
+
+  void fire() const noexcept {
+    if (g) wake(g);
+    if (other) other->wake(*other);
+  }
+  void fire(processor& here) const noexcept {
+    if (g) wake(here, g);
+    if (other) [[unlikely]] other->wake(*other);
+  }
+};
+
+// The same for many, as a close has them.
+class woken_batch {
+ public:
+  void add(const woken& w) noexcept {
+    if (w.g) x_goroutines.add(w.g);
+    if (w.other) x_others.push_back(w.other);
+  }
+  void fire() noexcept {
+    x_goroutines.flush();
+    while (list_link* first = x_others.pop_front()) {
+      auto& other = *static_cast<foreign_waiter*>(static_cast<waiter*>(first));
+      other.wake(other);
+    }
+  }
+
+ private:
+  wake_batch x_goroutines;
+  list_head x_others;
+};
+
+// Claims the goroutine behind a waiter that was just taken out of a queue, under that queue's lock. False: it is
+// somebody else's; take the next waiter.
+inline bool claim(waiter& w, woken& out) noexcept {
+  if (w.kind == waiter::kind_t::plain) [[likely]] {
+    w.g->set_node(nullptr);
+    w.g->word.store(0, std::memory_order_release);  // the claim; release: before interrupt()'s recheck under q
+    out.g = w.g;
+    return true;
+  }
+  if (w.kind == waiter::kind_t::foreign) {
+    out.other = static_cast<foreign_waiter*>(&w);
+    return true;
+  }
+  auto seen = w.g->word.load(std::memory_order_relaxed);
+  for (;;) {
+    auto kind = word::kind_of(seen);
+    if (kind != word::registering && kind != word::parked) return false;
+    auto mine = word::with_kind(seen, word::claimed) | static_cast<std::uint64_t>(w.index) << word::index_shift;
+    // [claim] acq_rel: acquires the select's cases, before we write the slot; releases our past to its owner
+    if (w.g->word.compare_exchange_weak(seen, mine, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+      if (kind == word::parked) out.g = w.g;  // who is still registering finds the claim by itself
+      return true;
+    }
+  }
+}
+
+// The oldest waiter that can be claimed, taken out of its queue; null if there is none.
+inline waiter* take(list_head& queue, woken& out) noexcept {
+  while (list_link* first = queue.pop_front()) {
+    auto* w = static_cast<waiter*>(first);
+    if (claim(*w, out)) return w;
+  }
+  return nullptr;
+}
+
+// What every awaited operation does first, holding no lock. False: the context is done, and the goroutine unwinds.
+inline bool enter_operation(goroutine& g) noexcept {
+  if (!g.listed) [[unlikely]] {
+    g.home->list_goroutine(g);
+    g.listed = true;
+  }
+  return !g.context.load(std::memory_order_relaxed)->due();
+}
+
+// Lets the pump unwind the goroutine from this frame. The caller has suspended it and touches nothing afterwards.
+inline void stop_here(goroutine& g, promise_base* leaf) noexcept {
+  g.set_leaf(leaf);
+  g.stop = true;
+  requeue(&g);
+}
+
+// Parks g plainly, under q, which the caller leaves last and then touches nothing. False: its context is done.
+inline bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list_head& queue) noexcept {
+  w.g = &g;
+  g.set_leaf(leaf);
+  g.set_node(&w);
+  publish(g.word, word::of(&q));  // before the level is read: against raise() and interrupt()
+  if (g.context.load(std::memory_order_relaxed)->due()) [[unlikely]] {
+    g.word.store(0, std::memory_order_relaxed);
+    return false;
+  }
+  queue.push_back(&w);
+  return true;
+}
+
+// The operation completed without waiting. True: its budget is spent, others get a turn first, and the goroutine
+// stays suspended until then.
+inline bool spend_budget(goroutine& g, promise_base* leaf) noexcept {
+  if (g.budget > 0) [[likely]] {
+    --g.budget;
+    return false;
+  }
+  g.set_leaf(leaf);
+  requeue(&g);
+  return true;
+}
+
+// Tells g that `node`, a context of which it is a member or the owner, is done. Under that node's lock, so that g
+// cannot end. Does nothing unless the node is g's current context: a deeper one tells g itself, or shields it.
+inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& wakes) noexcept {
+  for (;;) {
+    auto seen = g.word.load(std::memory_order_seq_cst);
+    if (seen == 0) {
+      // It looks as if it ran, and then it reads the level before it next parks. But its word may be on its way to
+      // us, stored before a light fence: only a heavy fence tells.
+      if (std::exchange(fenced, true)) return false;
+      heavy_fence();
+      continue;
+    }
+    auto kind = word::kind_of(seen);
+    if (kind == word::plain) {
+      auto* q = reinterpret_cast<park_lock*>(seen);
+      park_lock::guard hold(*q, nullptr);
+      if (g.word.load(std::memory_order_relaxed) != seen) continue;  // it left, and may have come back elsewhere
+      if (g.context.load(std::memory_order_relaxed) != &node) return false;
+      unlink(g.node());
+      g.set_node(nullptr);
+      g.word.store(0, std::memory_order_relaxed);
+      g.stop = true;
+      wakes.add(&g);
+      return true;
+    }
+    if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
+    if (kind == word::registering || kind == word::parked) {
+      auto stopped = word::with_kind(seen, word::stopped);
+      if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
+      if (kind == word::parked) wakes.add(&g);
+      return true;
+    }
+    return false;  // self, stopped, claimed: it looks at its word, or at the level, before it parks again
+  }
+}
+
+}  // namespace runnel::detail

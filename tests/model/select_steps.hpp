@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/tests/model/select_steps.hpp: select registers channel by channel, in address order, and claims itself to act.
+#pragma once
+
+#include "model/channel_steps.hpp"
+
+namespace runnel::model {
+
+// Looking at a single case of a poll: hints, no lock.
+inline bool looks_ready(machine& m, int g, choice x) {
+  const byte first = m.peer_queue(x)[0];
+  return m.has_room_or_item(x) || (first && goroutine_of(first) != g);
+}
+// Under the channel's lock.
+inline bool is_ready(machine& m, int g, choice x) {
+  return m.has_room_or_item(x) || m.has_claimable(m.peer_queue(x), g);
+}
+
+inline outcome select_poll(machine& m, int g, int which) {
+  goroutine& me = m.s.g[g];
+  const auto& cases = m.now(g).cases;
+  if (m.stop_due(g)) return which ? outcome::no_such_choice : m.go(g, at::stopped);
+  int ready = 0;
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    if (!looks_ready(m, g, cases[i])) continue;
+    if (ready++ != which) continue;
+    if (!m.lockable(cases[i].channel)) return outcome::blocked;
+    m.lock(cases[i].channel, g);
+    me.which = static_cast<byte>(i);
+    return m.go(g, at::attempt);
+  }
+  return ready || which ? outcome::no_such_choice : m.go(g, at::select_begin);
+}
+
+inline outcome unregister(machine& m, int g) {
+  goroutine& me = m.s.g[g];
+  const auto& cases = m.now(g).cases;
+  auto order = lock_order(m, g);
+  for (; me.index < order.size(); ++me.index) {
+    int c = order[me.index];
+    bool put = false, in = false;
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      if (cases[i].channel != c) continue;
+      put = put || (me.waiters >> i & 1);
+      in = in || m.in_queue(c, waiter_number(g, static_cast<int>(i)));
+    }
+    if (!put || (m.broken(mutation::popped_locks_skipped) && !in)) continue;
+    if (!m.lockable(c)) return outcome::blocked;
+    m.lock(c, g);
+    for (std::size_t i = 0; i < cases.size(); ++i)
+      if (cases[i].channel == c && (me.waiters >> i & 1)) m.erase(c, waiter_number(g, static_cast<int>(i)));
+    m.unlock(c);
+    ++me.index;
+    return outcome::ran;
+  }
+  return m.go(g, at::select_out);
+}
+
+// No waiter is out any more: what the word says now is final.
+inline outcome select_out(machine& m, int g) {
+  goroutine& me = m.s.g[g];
+  if (!m.has_room(g)) return outcome::blocked;
+  word w = m.own_word(g);
+  bool again = me.restart && w.code == code::self;
+  me.waiters = me.stale = me.restart = me.selecting = me.index = 0;
+  if (again) return m.go(g, m.conf.polls ? at::select_poll : at::select_begin);
+  m.store_word(g, code::none);
+  if (w.code == code::stopped) return m.go(g, at::stopped);
+  if (code::is_claimed(w.code))
+    me.which = static_cast<byte>(w.code - code::first_claim);
+  else
+    m.require(w.code == code::self || m.broken(mutation::no_self_claim), "a select was resumed that nobody had claimed");
+  return m.go(g, at::finish);
+}
+
+inline outcome otherwise_step(machine& m, int g) {
+  goroutine& me = m.s.g[g];
+  const auto& cases = m.now(g).cases;
+  auto order = lock_order(m, g);
+  auto take_default = [&] {
+    m.s.defaulted = 1;
+    me.index = 0;
+    ++me.instruction;
+    return m.go(g, at::next);
+  };
+  if (me.step == at::otherwise_lock) {
+    if (me.index == order.size()) {
+      me.index = 0;
+      return m.broken(mutation::otherwise_case_by_case) ? take_default() : m.go(g, at::otherwise_look);
+    }
+    int c = order[me.index];
+    if (!m.lockable(c)) return outcome::blocked;
+    if (m.broken(mutation::otherwise_case_by_case)) {
+      for (choice x : cases)
+        if (x.channel == c && is_ready(m, g, x)) {
+          ++me.instruction;
+          return m.go(g, at::next);
+        }
+    } else {
+      m.lock(c, g);
+    }
+    ++me.index;
+    return outcome::ran;
+  }
+  for (std::size_t i = 0; i < cases.size(); ++i)
+    if (is_ready(m, g, cases[i])) {
+      me.which = static_cast<byte>(i);
+      return m.go(g, at::attempt);
+    }
+  for (int c : order) m.unlock(c);
+  return take_default();
+}
+
+inline outcome select_step(machine& m, int g, int which) {
+  goroutine& me = m.s.g[g];
+  if (me.step == at::select_poll) return select_poll(m, g, which);
+  if (which) return outcome::no_such_choice;
+  const auto& cases = m.now(g).cases;
+  auto order = lock_order(m, g);
+  const int c = me.index < order.size() ? order[me.index] : 0;
+  auto start_unregistering = [&] {
+    me.index = 0;
+    return m.go(g, at::unregister);
+  };
+  switch (me.step) {
+    case at::select_begin:
+      if (!m.has_room(g)) return outcome::blocked;
+      m.publish(g, code::registering);
+      me.selecting = 1;
+      me.index = 0;
+      return m.go(g, at::select_lock);
+    case at::select_lock:
+      if (me.index == order.size()) return m.go(g, at::select_park);
+      if (!m.lockable(c)) return outcome::blocked;
+      m.lock(c, g);
+      return m.go(g, me.index ? at::select_check : at::select_level);
+    case at::select_level:
+      if (!m.stop_due(g)) return m.go(g, at::select_check);
+      if (!m.has_room(g)) return outcome::blocked;
+      m.store_word(g, code::none);
+      me.selecting = 0;
+      m.unlock(c);
+      return m.go(g, at::stopped);
+    case at::select_check:
+      if (m.own_word(g).code == code::registering) return m.go(g, at::select_look);
+      m.unlock(c);
+      return start_unregistering();
+    case at::select_look:
+      for (std::size_t i = 0; i < cases.size(); ++i)
+        if (cases[i].channel == c && is_ready(m, g, cases[i])) {
+          me.which = static_cast<byte>(i);
+          return m.go(g, at::select_claim);
+        }
+      return m.go(g, at::select_enqueue);
+    case at::select_claim:
+      m.drain(g);
+      if (m.broken(mutation::no_self_claim)) return m.go(g, at::attempt);
+      if (me.w.code != code::registering) {
+        m.unlock(c);
+        return start_unregistering();
+      }
+      me.w.code = code::self;
+      return m.go(g, at::attempt);
+    case at::select_enqueue:
+      for (std::size_t i = 0; i < cases.size(); ++i) {
+        if (cases[i].channel != c) continue;
+        me.waiters = static_cast<byte>(me.waiters | 1u << i);
+        m.push(m.own_queue(cases[i]), waiter_number(g, static_cast<int>(i)));
+      }
+      m.unlock(c);
+      ++me.index;
+      return m.go(g, at::select_lock);
+    case at::select_park:
+      m.drain(g);
+      if (me.w.code != code::registering && !m.broken(mutation::park_by_store)) return start_unregistering();
+      me.w.code = code::parked;  // the CAS that is the last touch of goroutine and frame
+      m.stop_running(g);
+      return m.go(g, at::select_parked);
+    case at::select_parked: return m.resumed(g) ? start_unregistering() : outcome::blocked;
+    case at::unregister: return m.broken(mutation::losers_stay) ? m.go(g, at::select_out) : unregister(m, g);
+    case at::select_out: return select_out(m, g);
+    default: return otherwise_step(m, g);
+  }
+}
+
+}  // namespace runnel::model
