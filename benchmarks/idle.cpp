@@ -36,7 +36,8 @@ void idle(benchmark::State& state) {
   state.counters["cpu_ms"] = 1e3 * cpu / static_cast<double>(state.iterations());
   state.counters["sleeps"] = slept / static_cast<double>(state.iterations());
 }
-BENCHMARK(idle)->ArgName("threads")->Arg(1)->Arg(2)->Arg(8)->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(idle)
+    ->ArgName("threads")->Arg(1)->Arg(2)->Arg(8)->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace
 

@@ -15,8 +15,8 @@ struct figures {
   double wake_seconds = 0;
 };
 
-rn::task<> wait_at(rn::chan<int> gate, std::atomic<long>& here) {
-  here.fetch_add(1, std::memory_order_relaxed);
+rn::task<> wait_at(rn::chan<int> gate, std::atomic<long>* here) {
+  here->fetch_add(1, std::memory_order_relaxed);
   co_await gate.recv();
 }
 
@@ -25,7 +25,7 @@ rn::task<> park(long n, figures& found) {
   std::atomic<long> here{0};
   rn::errgroup g;
   const double before = bench::resident_bytes();
-  for (long i = 0; i < n; ++i) co_await g.go(wait_at, gate, std::ref(here));
+  for (long i = 0; i < n; ++i) co_await g.go(wait_at, gate, &here);
   while (here.load(std::memory_order_relaxed) < n) co_await rn::yield();
   co_await rn::sleep(20ms);  // the last ones are on their way from the counter to the wait
   found.bytes_each = (bench::resident_bytes() - before) / static_cast<double>(n);
@@ -48,7 +48,8 @@ void parked(benchmark::State& state) {
   state.counters["bytes"] = found.bytes_each;
   state.counters["ns"] = 1e9 * found.wake_seconds / static_cast<double>(n);
 }
-BENCHMARK(parked)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(parked)
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace
 

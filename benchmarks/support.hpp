@@ -45,7 +45,9 @@ struct usage {
 inline usage usage_now() {
   rusage u{};
   ::getrusage(RUSAGE_SELF, &u);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return {seconds(u.ru_utime) + seconds(u.ru_stime), u.ru_nvcsw};
 }
 

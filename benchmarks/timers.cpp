@@ -31,7 +31,8 @@ void sleeps(benchmark::State& state) {
   }
   state.counters["cpu_ms"] = 1e3 * cpu / static_cast<double>(state.iterations());
 }
-BENCHMARK(sleeps)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(sleeps)
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 rn::task<> nothing() { co_return; }
 

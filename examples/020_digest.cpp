@@ -72,20 +72,19 @@ std::error_code push_entries(const fs::path& dir, std::vector<fs::directory_entr
 
 rn::task<> walk(fs::path root, rn::chan<job> jobs, rn::chan<job> order) {
   std::error_code error;
-  std::vector todo{fs::directory_entry(root, error)};
+  std::vector todo{fs::directory_entry(root)};
   while (!todo.empty()) {
     const fs::directory_entry entry = std::move(todo.back());
     todo.pop_back();
     job next(entry.path().native());
     if (entry.is_directory(error)) {
       error = push_entries(entry.path(), todo);
-    } else if (!error && entry.is_regular_file(error)) {
-      co_await order.send(next);  // waits while the window is full
-      co_await jobs.send(next);   // waits while all workers are busy
-    }
-    if (error) {  // what cannot be walked needs no worker: its answer is known
-      next.reply.try_send(answer("", error));
+      if (!error) continue;
+      next.reply.try_send(answer("", error));  // needs no worker
       co_await order.send(next);
+    } else if (entry.is_regular_file(error) || !entry.exists(error)) {  // of one that is gone a worker says so
+      co_await order.send(next);                                       // waits while the window is full
+      co_await jobs.send(next);                                        // waits while the workers are busy
     }
   }
   jobs.close();

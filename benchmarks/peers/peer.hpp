@@ -21,7 +21,9 @@ struct command {
   long of(long n) const { return std::max(1L, std::lround(static_cast<double>(n) * scale)); }
   // Sizes of trees: a power of ten of leaves, and an argument of Fibonacci's.
   long skynet_size() const { return std::lround(std::pow(10.0, std::round(6 + std::log10(scale)))); }
-  int fib_size() const { return 30 + static_cast<int>(std::lround(std::log(scale) / std::log((1 + std::sqrt(5)) / 2))); }
+  int fib_size() const {
+    return 30 + static_cast<int>(std::lround(std::log(scale) / std::log((1 + std::sqrt(5)) / 2)));
+  }
 };
 
 inline command parse(int argc, char** argv) {

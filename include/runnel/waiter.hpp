@@ -152,16 +152,21 @@ inline void stop_here(goroutine& g, promise_base* leaf) noexcept {
   requeue(&g);
 }
 
-// Parks g plainly, under q, which the caller leaves last and then touches nothing. False: its context is done.
+// Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
+// thing that it does. False: its context is done.
+inline bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
+  g.set_leaf(leaf);
+  g.set_node(&node);
+  publish(g.word, word::of(&q));  // before the level is read: against raise() and interrupt()
+  if (!g.context.load(std::memory_order_relaxed)->due()) [[likely]] return true;
+  g.word.store(0, std::memory_order_relaxed);
+  return false;
+}
+
+// The same for a waiter in a queue.
 inline bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list_head& queue) noexcept {
   w.g = &g;
-  g.set_leaf(leaf);
-  g.set_node(&w);
-  publish(g.word, word::of(&q));  // before the level is read: against raise() and interrupt()
-  if (g.context.load(std::memory_order_relaxed)->due()) [[unlikely]] {
-    g.word.store(0, std::memory_order_relaxed);
-    return false;
-  }
+  if (!park_on(g, leaf, q, w)) [[unlikely]] return false;
   queue.push_back(&w);
   return true;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/asio_steps.hpp: an Asio operation: who owns it for a moment may run foreign code, nobody else.
+// tests/model/asio_steps.hpp: an Asio operation; who owns it for a moment may run foreign code, nobody else.
 #pragma once
 
 #include "model/machine.hpp"
@@ -76,7 +76,8 @@ inline owning owner_step(machine& m, int g, operation_owner& own) {
     case operation_owner::schedule:
       m.schedule(g);
       return owning::completed;
-    default: break;
+    default:
+      break;
   }
   m.require(false, "the model lost its way in an operation");
   return owning::released;
@@ -125,7 +126,8 @@ inline outcome asio_step(machine& m, int g) {
       if (me.stop) return m.go(g, at::stopped);
       me.slot = succeeded;  // an abort that came too late to stop is delivered as an error
       return m.go(g, at::finish);
-    default: return outcome::blocked;
+    default:
+      return outcome::blocked;
   }
 }
 

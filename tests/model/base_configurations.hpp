@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/base_configurations.hpp: the configurations that every run of the tests explores.
+// tests/model/base_configurations.hpp: the configurations that every run of the tests explores.
 #pragma once
 
 #include "model/configuration.hpp"
@@ -10,8 +10,8 @@ namespace runnel::model {
 
 // Node 0 is the root context X; others are listed as {kind, parent, owner}.
 inline const node_spec root{};
-inline constexpr auto shield = node_spec::shield, timeout = node_spec::timeout, group = node_spec::group, fork = node_spec::fork,
-                      apart = node_spec::apart;
+inline constexpr auto shield = node_spec::shield, timeout = node_spec::timeout, group = node_spec::group,
+                      fork = node_spec::fork, apart = node_spec::apart;
 
 inline program started(std::vector<instruction> body, int home = 0) { return {std::move(body), home, false}; }
 inline program child(std::vector<instruction> body, int home) { return {std::move(body), home, true}; }
@@ -57,23 +57,26 @@ inline void add_plain(configuration_list& list) {
   list.add("plain, same channel twice: recv recv | send send, cancel",
            {started({recv(0), recv(0)}), started({send(0), send(0)})}, cancel());
   list.also_light();
-  list.add("plain, two channels: recv0 recv1 | send0, cancel", {started({recv(0), recv(1)}), started({send(0)})}, cancel());
+  list.add("plain, two channels: recv0 recv1 | send0, cancel", {started({recv(0), recv(1)}), started({send(0)})},
+           cancel());
   list.also_light();
   list.publish_first();
   list.add("close: recv | recv | send, close, cancel of the first",
            {started({recv(0)}), started({recv(0)}, 1), started({send(0)}, 1)}, cancel(), {root, root})
       .closers = {{0}};
-  list.add("death: recv | recv, last handle dies, cancel", {started({recv(0)}), started({recv(0)})}, cancel()).closers = {{0, true}};
+  list.add("death: recv | recv, last handle dies, cancel", {started({recv(0)}), started({recv(0)})}, cancel())
+      .closers = {{0, true}};
   list.add("death and reuse: recv | recv | send, last handle dies, cancel of the first",
            {started({recv(0)}, 1), started({recv(0)}), started({send(0)})}, {{1, 1}}, {root, root})
       .closers = {{0, true}};
   list.add("death under a select: {r0,r1} | send1, last handle of 0 dies, cancel",
            {started({select({r(0), r(1)})}), started({send(1)})}, cancel())
       .closers = {{0, true}};
-  list.add("buffered: recv recv | send send, cancel", {started({recv(0), recv(0)}), started({send(0), send(0)})}, cancel())
+  list.add("buffered: recv recv | send send, cancel", {started({recv(0), recv(0)}), started({send(0), send(0)})},
+           cancel())
       .capacity[0] = 1;
-  list.add("sleep: sleep | sleep recv | send, cancel", {started({sleep()}), started({sleep(), recv(0)}), started({send(0)}, 1)},
-           cancel(), {root, root});
+  list.add("sleep: sleep | sleep recv | send, cancel",
+           {started({sleep()}), started({sleep(), recv(0)}), started({send(0)}, 1)}, cancel(), {root, root});
   list.also_light();
 }
 
@@ -87,11 +90,13 @@ inline void add_nodes(configuration_list& list) {
   list.add("a context that is no child: recv [recv] | send, cancel",
            {started({recv(0), enter(1), recv(0), leave(1)}), started({send(0)}, 2)}, cancel(), apart_nodes);
   list.add("a context that is no child: {r0,r1} [{r0,r1}] | send, cancel",
-           {started({select({r(0), r(1)}), enter(1), select({r(0), r(1)}), leave(1)}), started({send(0)}, 2)}, cancel(), apart_nodes);
+           {started({select({r(0), r(1)}), enter(1), select({r(0), r(1)}), leave(1)}), started({send(0)}, 2)}, cancel(),
+           apart_nodes);
   list.also_light();
-  list.add("a context that is no child: asio [asio], cancel", {started({asio(), enter(1), asio(), leave(1)})}, cancel(), apart_nodes);
-  list.add("shield, kill: [recv] recv | send, cancel, kill", {started({enter(1), recv(0), leave(1), recv(0)}), started({send(0)})},
-           cancel_and_kill(), shielded);
+  list.add("a context that is no child: asio [asio], cancel", {started({asio(), enter(1), asio(), leave(1)})}, cancel(),
+           apart_nodes);
+  list.add("shield, kill: [recv] recv | send, cancel, kill",
+           {started({enter(1), recv(0), leave(1), recv(0)}), started({send(0)})}, cancel_and_kill(), shielded);
   list.add("finally: recv0, clean-up recv1 | send0 send1, cancel, kill",
            {started({recv(0), cleanup(1), recv(1), leave(1)}), started({send(0), send(1)}, 2)}, cancel_and_kill(),
            {root, {shield, 0, 0}, root});
@@ -99,30 +104,37 @@ inline void add_nodes(configuration_list& list) {
            {started({recv(0), enter(1), recv(1), leave(1), recv(2)}), started({send(0)})}, cancel(), timed);
   list.also_light();
   list.add("with_timeout, two cancellers: [recv] | send, cancel, kill",
-           {started({enter(1), recv(0), leave(1)}), started({send(0)}, 2)}, cancel_and_kill(), {root, {timeout, 0, 0}, root});
-  list.add("shield in with_timeout: [[recv]], cancel, kill", {started({enter(1), enter(2), recv(0), leave(2), leave(1)})},
-           cancel_and_kill(), {root, {timeout, 0, 0}, {shield, 1, 0}});
-  list.add("with_timeout in with_timeout: [[sleep]], cancel", {started({enter(1), enter(2), sleep(), leave(2), leave(1)})},
-           cancel(), {root, {timeout, 0, 0}, {timeout, 1, 0}});
+           {started({enter(1), recv(0), leave(1)}), started({send(0)}, 2)}, cancel_and_kill(),
+           {root, {timeout, 0, 0}, root});
+  list.add("shield in with_timeout: [[recv]], cancel, kill",
+           {started({enter(1), enter(2), recv(0), leave(2), leave(1)})}, cancel_and_kill(),
+           {root, {timeout, 0, 0}, {shield, 1, 0}});
+  list.add("with_timeout in with_timeout: [[sleep]], cancel",
+           {started({enter(1), enter(2), sleep(), leave(2), leave(1)})}, cancel(),
+           {root, {timeout, 0, 0}, {timeout, 1, 0}});
 }
 
 inline void add_groups(configuration_list& list) {
   const std::vector<node_spec> one_group{root, {group, 0, 0}};
   const std::vector<node_spec> one_fork{root, {fork, 0, 0}};
   list.add("group: two children, recv | send, cancel",
-           {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({send(0)}, 1)}, cancel(), one_group);
+           {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({send(0)}, 1)}, cancel(),
+           one_group);
   list.add("group: a child fails while the other waits, cancel",
-           {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({fail()}, 1)}, cancel(), one_group);
-  list.add("group: unwound with a live child, cancel, kill", {started({open(1), spawn(1), recv(1), join(1)}), child({recv(0)}, 1)},
-           cancel_and_kill(), one_group);
+           {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({fail()}, 1)}, cancel(),
+           one_group);
+  list.add("group: unwound with a live child, cancel, kill",
+           {started({open(1), spawn(1), recv(1), join(1)}), child({recv(0)}, 1)}, cancel_and_kill(), one_group);
   list.also_light();
   list.add("fork-join: a child fails while the other waits",
            {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({fail()}, 1)}, {}, one_fork);
   list.add("fork-join: two promoted, recv | send, cancel",
-           {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({send(0)}, 1)}, cancel(), one_fork);
+           {started({open(1), spawn(1), spawn(2), join(1)}), child({recv(0)}, 1), child({send(0)}, 1)}, cancel(),
+           one_fork);
   list.add("fork-join: two promoted, a third fails",
            {started({open(1), spawn(1), spawn(2), spawn(3), join(1)}), child({recv(0)}, 1), child({recv(1)}, 1),
-            child({fail()}, 1)}, {}, one_fork);
+            child({fail()}, 1)},
+           {}, one_fork);
 }
 
 inline void add_selects(configuration_list& list) {
@@ -140,14 +152,17 @@ inline void add_selects(configuration_list& list) {
   list.add("select, same channel twice: {r0,r0,r1} | send0 send0, cancel",
            {started({select({r(0), r(0), r(1)})}), started({send(0), send(0)})}, cancel());
   list.add("select, third party: {r0,s1} | {r1,s2} | send0, cancel of the second",
-           {started({select({r(0), s(1)})}), started({select({r(1), s(2)})}, 1), started({send(0)})}, {{1, 1}}, {root, root});
+           {started({select({r(0), s(1)})}), started({select({r(1), s(2)})}, 1), started({send(0)})}, {{1, 1}},
+           {root, root});
   list.add("select, cycle of three: {s0,r1} | {s1,r2} | {s2,r0}",
            {started({select({s(0), r(1)})}), started({select({s(1), r(2)})}), started({select({s(2), r(0)})})});
-  auto& full = list.add("select, buffered: {r0,r1} | send0 | send1, cancel",
-                        {started({select({r(0), r(1)})}), started({send(0)}, 1), started({send(1)}, 1)}, cancel(), {root, root});
+  auto& full =
+      list.add("select, buffered: {r0,r1} | send0 | send1, cancel",
+               {started({select({r(0), r(1)})}), started({send(0)}, 1), started({send(1)}, 1)}, cancel(), {root, root});
   full.capacity[0] = full.capacity[1] = 1;
   list.add("select, then shield: {r0,r1} [{r0,r1}] | send0, cancel",
-           {started({select({r(0), r(1)}), enter(1), select({r(0), r(1)}), leave(1)}), started({send(0)})}, cancel(), shielded);
+           {started({select({r(0), r(1)}), enter(1), select({r(0), r(1)}), leave(1)}), started({send(0)})}, cancel(),
+           shielded);
   list.also_light();
   auto& then = list.add("select, then plain: {r0,r1} recv2 | send1, cancel",
                         {started({select({r(0), r(1)}), recv(2)}), started({send(1)})}, cancel());
@@ -165,9 +180,10 @@ inline void add_operations(configuration_list& list) {
   list.add("asio: ends only when cancelled, cancel", {started({asio(0, true)})}, cancel());
   list.add("asio: two rounds, cancel, kill", {started({asio(1, true)})}, cancel_and_kill());
   list.add("asio: two operations, cancel", {started({asio(1), asio()})}, cancel());
-  list.add("asio, then shield: asio [asio], cancel", {started({asio(), enter(1), asio(), leave(1)})}, cancel(), shielded);
-  list.add("asio in with_timeout: [asio] recv, cancel", {started({enter(1), asio(0, true), leave(1), recv(0)})}, cancel(),
-           {root, {timeout, 0, 0}});
+  list.add("asio, then shield: asio [asio], cancel", {started({asio(), enter(1), asio(), leave(1)})}, cancel(),
+           shielded);
+  list.add("asio in with_timeout: [asio] recv, cancel", {started({enter(1), asio(0, true), leave(1), recv(0)})},
+           cancel(), {root, {timeout, 0, 0}});
   list.add("asio, finally: asio, clean-up asio, cancel, kill", {started({asio(), cleanup(1), asio(0, true), leave(1)})},
            cancel_and_kill(), shielded);
   list.add("mix: recv0 {r0,r1} asio | send0 send0, cancel",

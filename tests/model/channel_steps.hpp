@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/channel_steps.hpp: a send or receive, parked plainly; and the attempt that select shares with it.
+// tests/model/channel_steps.hpp: a plain send or receive, and the attempt that select shares with it.
 #pragma once
 
 #include "model/machine.hpp"
@@ -29,7 +29,7 @@ inline outcome attempt(machine& m, int g) {
     me.slot = delivered;
     return m.go(g, m.conf.capacity[x.channel] ? at::refill : at::release);
   }
-  auto claim = m.claim_first(m.peer_queue(x), g);
+  auto claim = m.claim_first(x.channel, m.peer_queue(x), g);
   if (claim.what == machine::claim_t::dropped) return outcome::ran;
   if (claim.what == machine::claim_t::claimed) {
     me.peer = static_cast<byte>(claim.peer);
@@ -44,7 +44,8 @@ inline outcome attempt(machine& m, int g) {
   }
   if (m.now(g).what == does::otherwise) return m.go(g, at::otherwise_look);
   if (m.now(g).what != does::select) {
-    if (!m.conf.publishes_first) return m.go(g, m.broken(mutation::level_before_publish) ? at::plain_level : at::plain_publish);
+    if (!m.conf.publishes_first)
+      return m.go(g, m.broken(mutation::level_before_publish) ? at::plain_level : at::plain_publish);
     return m.go(g, after_level(m, g));
   }
   if (!me.selecting) {  // polling
@@ -65,8 +66,9 @@ inline outcome attempt(machine& m, int g) {
 // An element left a full buffer: the first sender that waits puts its own there.
 inline outcome refill(machine& m, int g) {
   goroutine& me = m.s.g[g];
-  channel& c = m.s.c[m.now(g).cases[me.which].channel];
-  auto claim = m.claim_first(c.senders, g);
+  const int x = m.now(g).cases[me.which].channel;
+  channel& c = m.s.c[x];
+  auto claim = m.claim_first(x, c.senders, g);
   if (claim.what == machine::claim_t::dropped) return outcome::ran;
   if (claim.what == machine::claim_t::nobody) return m.go(g, at::release);
   ++c.items;
@@ -124,8 +126,10 @@ inline outcome channel_step(machine& m, int g) {
       m.store_word(g, code::none);
       m.unlock(c);
       return m.go(g, at::stopped);
-    case at::attempt: return attempt(m, g);
-    case at::refill: return refill(m, g);
+    case at::attempt:
+      return attempt(m, g);
+    case at::refill:
+      return refill(m, g);
     case at::give:
       if (m.broken(mutation::slot_after_unlock)) return m.go(g, at::release);
       m.touch(me.peer).slot = delivered;
@@ -134,7 +138,8 @@ inline outcome channel_step(machine& m, int g) {
     case at::late_give:  // mutation only
       m.touch(me.peer).slot = delivered;
       return m.go(g, at::wake);
-    case at::release: return release(m, g);
+    case at::release:
+      return release(m, g);
     case at::wake:
       if (me.wakes_peer) m.schedule(me.peer);
       me.wakes_peer = 0;
@@ -160,7 +165,8 @@ inline outcome channel_step(machine& m, int g) {
       m.require(!m.in_queue(c, own_waiter), "a goroutine was resumed while its waiter was queued");
       me.waiters = me.stale = 0;
       return m.go(g, me.stop ? at::stopped : at::finish);
-    default: return outcome::blocked;
+    default:
+      return outcome::blocked;
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/configuration.hpp: what a run of the model explores: programs, nodes, cancellers, a mutation.
+// tests/model/configuration.hpp: what a run explores: programs, nodes, cancellers, a mutation.
 #pragma once
 
 #include "model/state.hpp"
@@ -12,22 +12,56 @@ namespace runnel::model {
 enum class mutation : byte {
   none,
   // plain parks
-  waker_keeps_node, no_recheck, level_before_publish, level_after_members, lock_dies_with_channel,
-  death_leaves_links, context_before_lock, register_after_level, end_without_node_lock,
+  waker_keeps_node,
+  no_recheck,
+  level_before_publish,
+  level_after_members,
+  lock_dies_with_channel,
+  death_leaves_links,
+  context_before_lock,
+  register_after_level,
+  end_without_node_lock,
   // barriers
-  no_heavy_barrier, barrier_for_zero_only, one_barrier_per_tree,
+  no_heavy_barrier,
+  barrier_for_zero_only,
+  one_barrier_per_tree,
   // nodes
-  cancel_delists, new_level_missed, shield_hears_cancel, any_walk_interrupts, link_without_parent_level,
-  detach_does_not_wait, busy_read_without_lock, busy_ignored, child_locked_late, firing_not_awaited,
+  cancel_delists,
+  new_level_missed,
+  shield_hears_cancel,
+  any_walk_interrupts,
+  link_without_parent_level,
+  detach_does_not_wait,
+  busy_read_without_lock,
+  busy_ignored,
+  child_locked_late,
+  firing_not_awaited,
   // groups and joins
-  count_before_unregister, join_in_two_steps, check_before_link, look_before_fail,
+  count_before_unregister,
+  join_in_two_steps,
+  check_before_link,
+  look_before_fail,
   // select
-  no_generation, claim_reverted, canceller_skips_registering, peers_drop_registering, park_by_store,
-  registering_claim_schedules, no_self_claim, losers_stay, popped_locks_skipped, slot_after_unlock,
-  opposite_orders, otherwise_case_by_case,
+  no_generation,
+  claim_reverted,
+  canceller_skips_registering,
+  peers_drop_registering,
+  park_by_store,
+  registering_claim_schedules,
+  no_self_claim,
+  losers_stay,
+  popped_locks_skipped,
+  slot_after_unlock,
+  opposite_orders,
+  otherwise_case_by_case,
   // Asio
-  emit_without_ownership, canceller_takes_operation, handler_ignores_owner, leaver_ignores_request,
-  leave_by_store, success_becomes_stop, operation_published_plainly,
+  emit_without_ownership,
+  canceller_takes_operation,
+  handler_ignores_owner,
+  leaver_ignores_request,
+  leave_by_store,
+  success_becomes_stop,
+  operation_published_plainly,
 };
 
 enum class does : byte { receive, send, select, otherwise, asio, enter, leave, open, spawn, join, fail };
@@ -40,8 +74,8 @@ struct choice {
 struct instruction {
   does what;
   std::vector<choice> cases;
-  int arg = 0;             // node (enter, leave, open, join), goroutine (spawn), further rounds (asio)
-  bool cleanup = false;    // enter: also while unwinding (finally)
+  int arg = 0;                            // node (enter, leave, open, join), goroutine (spawn), further rounds (asio)
+  bool cleanup = false;                   // enter: also while unwinding (finally)
   bool ends_only_when_cancelled = false;  // asio
 };
 
@@ -74,10 +108,10 @@ struct configuration {
   std::vector<closer_spec> closers;
   int capacity[max_channels] = {};
   int items[max_channels] = {};
-  bool light = false;          // light fences: publishing W and a biased channel lock are no barriers
+  bool light = false;            // light fences: publishing W and a biased channel lock are no barriers
   bool publishes_first = false;  // a plain park stores W before it takes the lock
-  bool polls = false;          // select looks case by case before it registers
-  bool always_ready = false;   // some case of `otherwise` is ready at every moment
+  bool polls = false;            // select looks case by case before it registers
+  bool always_ready = false;     // some case of `otherwise` is ready at every moment
   mutation broken = mutation::none;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/explorer.hpp: visits every reachable state of a model, breadth first, and keeps the way to each.
+// tests/model/explorer.hpp: visits every reachable state of a model, breadth first.
 #pragma once
 
 #include <cstddef>
@@ -20,15 +20,14 @@ namespace runnel::model {
 // bit mask of its non-zero bytes followed by those bytes.
 
 struct verdict {
-  const char* fault = nullptr;               // null: every state and every end is right
-  std::size_t states = 0, ends = 0;          // an end is a state without moves
-  bool repeats = false;                      // some execution goes round for ever
-  bool complete = true;                      // false: stopped at the limit
+  const char* fault = nullptr;                                 // null: every state and every end is right
+  std::size_t states = 0, ends = 0;                            // an end is a state without moves
+  bool repeats = false;                                        // some execution goes round for ever
+  bool complete = true;                                        // false: stopped at the limit
   std::vector<std::pair<std::uint16_t, std::uint32_t>> trace;  // (move, state before it), the last one makes the fault
 };
 
-template <class State>
-class state_set {
+template <class State> class state_set {
   static_assert(std::is_trivially_copyable_v<State> && std::has_unique_object_representations_v<State>,
                 "states are compared as bytes: they must be trivially copyable and have no padding");
 
@@ -112,8 +111,7 @@ class state_set {
   unsigned char x_packed[sizeof(State) + mask_size];
 };
 
-template <class Model>
-class explorer {
+template <class Model> class explorer {
  public:
   using state = typename Model::state;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/machine.hpp: memory, locks, queues and scheduling, on which the steps of all actors are built.
+// tests/model/machine.hpp: memory, locks, queues and scheduling, on which all steps are built.
 #pragma once
 
 #include "model/configuration.hpp"
@@ -10,10 +10,10 @@ namespace runnel::model {
 
 enum class outcome : byte { ran, blocked, no_such_choice };
 
-// Memory model: total store order, exactly, for what a goroutine stores without a lock: its word and its context go
-// through a first-in first-out buffer that memory drains at any time. A read-modify-write, a node's lock, a channel
-// lock that is not biased, a full fence, and the heavy fence of anybody drain it. An unlock is a plain store behind the others,
-// so whoever takes the lock next finds them drained. All else is one action, visible at once.
+// Memory model: total store order for what a goroutine stores without a lock. Its word and its context go through a
+// first-in first-out buffer that memory drains at any time; a read-modify-write, a node's lock, a channel lock that was
+// somebody else's, a full fence, and the heavy fence of anybody drain it at once. An unlock is a plain store behind the
+// others, so whoever takes the lock next finds them drained. All else is one action, visible at once.
 class machine {
  public:
   machine(const configuration& c, const state& from) : s(from), conf(c) {}
@@ -50,7 +50,8 @@ class machine {
   }
   void touch_waiter(byte waiter) {
     int g = goroutine_of(waiter);
-    require(s.g[g].alive && (s.g[g].waiters >> case_of(waiter) & 1), "a waiter was touched after its frame had gone on");
+    require(s.g[g].alive && (s.g[g].waiters >> case_of(waiter) & 1),
+            "a waiter was touched after its frame had gone on");
   }
 
   // ---- the store buffer ----
@@ -111,17 +112,24 @@ class machine {
   }
   void lock(int c, int g) {
     byte& last = s.c[c].last;
-    if (last && last != g + 1) drain(last - 1);
-    if (!conf.light || (last && last != g + 1)) drain(g);
+    bool others = last && last != g + 1;
+    if (others) settle(c);
+    if (!conf.light || others) drain(g);
     last = static_cast<byte>(g + 1);
     s.c[c].locked = 1;
   }
   void lock_outside(int c) {
-    if (s.c[c].last) drain(s.c[c].last - 1);
-    s.c[c].last = 0;
+    settle(c);
     s.c[c].locked = 1;
   }
   void unlock(int c) { s.c[c].locked = 0; }
+  // What was stored before the unlock is visible to whoever takes the lock next.
+  void settle(int c) {
+    if (s.c[c].last) drain(s.c[c].last - 1);
+    for (int g = 0; g < goroutines(); ++g)
+      if (s.c[c].claimed >> g & 1) drain(g);
+    s.c[c].last = s.c[c].claimed = 0;
+  }
 
   // ---- queues ----
 
@@ -135,7 +143,9 @@ class machine {
     require(n < max_waiting, "the model's queues are too short");
     if (n < max_waiting) queue[n] = waiter;
   }
-  static bool queued(const byte* queue, byte waiter) { return std::find(queue, queue + max_waiting, waiter) != queue + max_waiting; }
+  static bool queued(const byte* queue, byte waiter) {
+    return std::find(queue, queue + max_waiting, waiter) != queue + max_waiting;
+  }
   static void remove(byte* queue, byte waiter) {
     byte* end = queue + max_waiting;
     byte* found = std::find(queue, end, waiter);
@@ -167,7 +177,9 @@ class machine {
   }
   bool waits_in_select(int g) const { return s.g[g].selecting; }
 
-  claim_t claim_first(byte* queue, int self) {
+  // `self` is the claiming goroutine, or -1. A plain claim is a store; with light fences it can still be under way when
+  // the same thread runs the woken goroutine, whose stores then stand behind it.
+  claim_t claim_first(int c, byte* queue, int self) {
     byte waiter = queue[0];
     if (!waiter) return {};
     touch_waiter(waiter);
@@ -178,10 +190,16 @@ class machine {
     if (!waits_in_select(p)) {
       require(!peer.buffered, "a plain waiter was queued before its word was visible");
       if (!broken(mutation::waker_keeps_node)) peer.node = 0;
-      peer.w = {};
+      if (conf.light && self >= 0) {
+        store_word(p, code::none);
+        s.c[c].claimed = static_cast<byte>(s.c[c].claimed | 1u << p);
+      } else {
+        peer.w = {};
+      }
       return {claim_t::claimed, p, true};
     }
     if (!may_be_claimed(peer.w)) return {claim_t::dropped, p, false};
+    if (self >= 0) drain(self);
     bool sleeps = peer.w.code == code::parked;
     peer.w.code = code::claimed(case_of(waiter));
     return {claim_t::claimed, p, sleeps || broken(mutation::registering_claim_schedules)};
@@ -227,7 +245,8 @@ class machine {
 inline std::vector<int> lock_order(const machine& m, int g) {
   std::vector<int> order;
   for (int c = 0; c < max_channels; ++c)
-    if (std::any_of(m.now(g).cases.begin(), m.now(g).cases.end(), [&](choice x) { return x.channel == c; })) order.push_back(c);
+    if (std::any_of(m.now(g).cases.begin(), m.now(g).cases.end(), [&](choice x) { return x.channel == c; }))
+      order.push_back(c);
   if (m.broken(mutation::opposite_orders) && g % 2) std::reverse(order.begin(), order.end());
   return order;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/model.hpp: all actors together: their moves, and what a state without moves must look like.
+// tests/model/model.hpp: all actors together, and what a state without moves must look like.
 #pragma once
 
 #include "model/explorer.hpp"
@@ -16,11 +16,16 @@ inline outcome goroutine_step(machine& m, int g, int which) {
   if (step >= at::select_poll && step <= at::otherwise_look) return select_step(m, g, which);
   if (which) return outcome::no_such_choice;
   switch (step) {
-    case at::next: return next_instruction(m, g);
-    case at::finish: return finish(m, g);
-    case at::stopped: return stopped(m, g);
-    case at::ended: return outcome::blocked;
-    default: break;
+    case at::next:
+      return next_instruction(m, g);
+    case at::finish:
+      return finish(m, g);
+    case at::stopped:
+      return stopped(m, g);
+    case at::ended:
+      return outcome::blocked;
+    default:
+      break;
   }
   if (step <= at::end_wake) return home_step(m, g);
   if (step >= at::detach_unlink && step <= at::detach_free) return detach_step(m, g);
@@ -48,8 +53,7 @@ class waiter_model {
     return s;
   }
 
-  template <class F>
-  void each_move(const state& before, F visit) {
+  template <class F> void each_move(const state& before, F visit) {
     auto attempt = [&](actor_t actor, int index, int which, auto step) {
       machine m(x_conf, before);
       outcome o = step(m);
@@ -94,12 +98,23 @@ class waiter_model {
     const int index = move >> 8 & 15;
     char text[64] = "";
     switch (move >> 12) {
-      case a_goroutine: std::snprintf(text, sizeof text, "g%d %s", index, name_of(before.g[index].step)); break;
-      case memory: std::snprintf(text, sizeof text, "g%d's oldest store becomes visible", index); break;
-      case a_canceller: std::snprintf(text, sizeof text, "canceller %d %s", index, walk_name(before.k[index].walk)); break;
-      case a_closer: std::snprintf(text, sizeof text, "closer %d step %d", index, before.close[index].step); break;
-      case the_wheel: std::snprintf(text, sizeof text, "wheel %s", walk_name(before.timers.walk)); break;
-      default: std::snprintf(text, sizeof text, "handler %d for g%d", index, before.h[index].who);
+      case a_goroutine:
+        std::snprintf(text, sizeof text, "g%d %s", index, name_of(before.g[index].step));
+        break;
+      case memory:
+        std::snprintf(text, sizeof text, "g%d's oldest store becomes visible", index);
+        break;
+      case a_canceller:
+        std::snprintf(text, sizeof text, "canceller %d %s", index, walk_name(before.k[index].walk));
+        break;
+      case a_closer:
+        std::snprintf(text, sizeof text, "closer %d step %d", index, before.close[index].step);
+        break;
+      case the_wheel:
+        std::snprintf(text, sizeof text, "wheel %s", walk_name(before.timers.walk));
+        break;
+      default:
+        std::snprintf(text, sizeof text, "handler %d for g%d", index, before.h[index].who);
     }
     return text;
   }
@@ -108,9 +123,18 @@ class waiter_model {
   enum actor_t { a_goroutine, memory, a_canceller, a_closer, the_wheel, a_handler };
 
   static const char* walk_name(const walker& w) {
-    static constexpr const char* names[] = {"begins", "raises", "enters a node", "picks a member", "reads W", "fences",
-                                            "reads the context", "locks the queue", "acts under the queue's lock",
-                                            "claims by CAS", "stores the level late", "leaves the node",
+    static constexpr const char* names[] = {"begins",
+                                            "raises",
+                                            "enters a node",
+                                            "picks a member",
+                                            "reads W",
+                                            "fences",
+                                            "reads the context",
+                                            "locks the queue",
+                                            "acts under the queue's lock",
+                                            "claims by CAS",
+                                            "stores the level late",
+                                            "leaves the node",
                                             "is outside the locks"};
     return names[w.step];
   }

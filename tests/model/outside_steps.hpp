@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/outside_steps.hpp: those who are no goroutines: cancellers, closers, the timer wheel's handler.
+// tests/model/outside_steps.hpp: those who are no goroutines: cancellers, closers, the timers.
 #pragma once
 
 #include "model/walk_steps.hpp"
@@ -34,7 +34,8 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
         while (byte waiter = queue[0]) {
           machine::remove(queue, waiter);
           goroutine& owner = m.touch(goroutine_of(waiter));
-          if (m.broken(mutation::death_leaves_links)) owner.stale = static_cast<byte>(owner.stale | 1u << case_of(waiter));
+          if (m.broken(mutation::death_leaves_links))
+            owner.stale = static_cast<byte>(owner.stale | 1u << case_of(waiter));
         }
       c.died = 1;
       m.unlock(what.channel);
@@ -42,7 +43,7 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
       return outcome::ran;
     case claim: {
       byte* queue = c.receivers[0] ? c.receivers : c.senders;
-      auto taken = m.claim_first(queue, -1);
+      auto taken = m.claim_first(what.channel, queue, -1);
       if (taken.what == machine::claim_t::nobody) {
         m.unlock(what.channel);
         it.step = wake;
@@ -61,7 +62,8 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
       }
       it.step = done;
       return outcome::ran;
-    default: return outcome::blocked;
+    default:
+      return outcome::blocked;
   }
 }
 
@@ -76,7 +78,7 @@ inline outcome wheel_step(machine& m, int which) {
       if (which < machine::length(c.receivers)) {
         m.lock_outside(wheel);
         std::swap(c.receivers[0], c.receivers[which]);
-        auto taken = m.claim_first(c.receivers, -1);
+        auto taken = m.claim_first(wheel, c.receivers, -1);
         m.s.g[taken.peer].slot = 1;
         m.unlock(wheel);
         t.who = static_cast<byte>(taken.peer);

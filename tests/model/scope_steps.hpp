@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/scope_steps.hpp: a goroutine's program, its home, the nodes it enters and leaves, groups and joins.
+// tests/model/scope_steps.hpp: a goroutine's program, its home, its nodes, groups and joins.
 #pragma once
 
 #include "model/walk_steps.hpp"
@@ -49,7 +49,7 @@ inline outcome next_instruction(machine& m, int g) {
     }
   }
   return m.go(g, m.broken(mutation::count_before_unregister) && counted(m, m.prog(g).home) ? at::end_count
-                                                                                            : at::end_unregister);
+                                                                                           : at::end_unregister);
 }
 
 // Lists node n under its parent, with the level that the parent has at that moment.
@@ -71,7 +71,8 @@ inline outcome home_step(machine& m, int g) {
   const bool is_fork = m.spec(h).kind == node_spec::fork;
   switch (me.step) {
     case at::first_park:
-      if (is_fork && !me.promoted) return m.go(g, m.broken(mutation::check_before_link) ? at::promote_check : at::promote_link);
+      if (is_fork && !me.promoted)
+        return m.go(g, m.broken(mutation::check_before_link) ? at::promote_check : at::promote_link);
       return m.go(g, m.broken(mutation::register_after_level) ? at::enter_operation : at::register_home);
     case at::promote_link:
       m.touch_node(h);
@@ -137,7 +138,8 @@ inline outcome home_step(machine& m, int g) {
     case at::end_wake:
       m.schedule(m.spec(h).owner);
       return m.go(g, m.broken(mutation::count_before_unregister) ? at::end_unregister : at::ended);
-    default: return outcome::blocked;
+    default:
+      return outcome::blocked;
   }
 }
 
@@ -251,7 +253,8 @@ inline outcome scope_step(machine& m, int g) {
     case at::join_parked:
       if (!m.resumed(g)) return outcome::blocked;
       return m.go(g, it.linked ? at::detach_unlink : at::detach_free);
-    default: return outcome::blocked;
+    default:
+      return outcome::blocked;
   }
 }
 
@@ -271,7 +274,8 @@ inline outcome stopped(machine& m, int g) {
   m.require(m.stop_due(g), "a goroutine was stopped that no cancel had reached");
   const node_spec& context = m.spec(me.context);
   m.require(context.kind != node_spec::shield || m.s.n[context.parent].level == 2, "a cancel went through a shield");
-  m.require(!me.slot || (m.now(g).what == does::asio && me.slot == aborted), "a committed operation was turned into a stop");
+  m.require(!me.slot || (m.now(g).what == does::asio && me.slot == aborted),
+            "a committed operation was turned into a stop");
   m.require(me.unwinding != unwind_state::yes, "a goroutine was stopped while it unwinds");
   me.unwinding = unwind_state::yes;
   me.node = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/select_steps.hpp: select registers channel by channel, in address order, and claims itself to act.
+// tests/model/select_steps.hpp: select registers channel by channel, and claims itself to act.
 #pragma once
 
 #include "model/channel_steps.hpp"
@@ -69,7 +69,8 @@ inline outcome select_out(machine& m, int g) {
   if (code::is_claimed(w.code))
     me.which = static_cast<byte>(w.code - code::first_claim);
   else
-    m.require(w.code == code::self || m.broken(mutation::no_self_claim), "a select was resumed that nobody had claimed");
+    m.require(w.code == code::self || m.broken(mutation::no_self_claim),
+              "a select was resumed that nobody had claimed");
   return m.go(g, at::finish);
 }
 
@@ -176,10 +177,14 @@ inline outcome select_step(machine& m, int g, int which) {
       me.w.code = code::parked;  // the CAS that is the last touch of goroutine and frame
       m.stop_running(g);
       return m.go(g, at::select_parked);
-    case at::select_parked: return m.resumed(g) ? start_unregistering() : outcome::blocked;
-    case at::unregister: return m.broken(mutation::losers_stay) ? m.go(g, at::select_out) : unregister(m, g);
-    case at::select_out: return select_out(m, g);
-    default: return otherwise_step(m, g);
+    case at::select_parked:
+      return m.resumed(g) ? start_unregistering() : outcome::blocked;
+    case at::unregister:
+      return m.broken(mutation::losers_stay) ? m.go(g, at::select_out) : unregister(m, g);
+    case at::select_out:
+      return select_out(m, g);
+    default:
+      return otherwise_step(m, g);
   }
 }
 

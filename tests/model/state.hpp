@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/state.hpp: what the model of the waiter protocol consists of: words, goroutines, nodes, channels.
+// tests/model/state.hpp: what the model consists of: words, goroutines, nodes, channels.
 #pragma once
 
 #include <cstdint>
@@ -48,20 +48,23 @@ struct pending_store {
 // ---- steps: one name, one atomic action ----
 
 // clang-format off
-#define RUNNEL_MODEL_STEPS(X)                                                                                       \
-  /* the program */    X(next) X(first_park) X(finish) X(stopped) X(ended)                                           \
-  /* home and join */  X(register_home) X(promote_link) X(promote_check) X(promote_raise)                            \
-                       X(fail_mark) X(fail_look) X(fail_raise) X(fail_late)                                                      \
-                       X(end_unregister) X(end_count) X(end_wake)                                                    \
-  /* nodes */          X(enter_link) X(enter_arm) X(enter_switch) X(leave_switch) X(leave_disarm) X(detach_unlink)   \
-                       X(detach_wait) X(detach_free) X(open_node) X(spawn)                                           \
-                       X(join_raise) X(join_count) X(join_look) X(join_parked)                                       \
-  /* one channel */    X(enter_operation) X(plain_publish) X(plain_lock) X(plain_level) X(attempt) X(refill) X(give) X(late_give)       \
-                       X(release) X(wake) X(plain_enqueue) X(plain_late_register) X(plain_parked)                    \
-  /* select */         X(select_poll) X(select_begin) X(select_lock) X(select_level) X(select_check) X(select_look)  \
-                       X(select_claim) X(select_enqueue) X(select_park) X(select_parked) X(unregister) X(select_out) \
-                       X(otherwise_lock) X(otherwise_look)                                                           \
-  /* Asio */           X(asio_publish) X(asio_level) X(asio_initiate) X(asio_initiated) X(asio_own) X(asio_parked)
+#define RUNNEL_MODEL_STEPS(X)                                                                        \
+  /* the program */    X(next) X(first_park) X(finish) X(stopped) X(ended)                           \
+  /* home and join */  X(register_home) X(promote_link) X(promote_check) X(promote_raise)            \
+                       X(fail_mark) X(fail_look) X(fail_raise) X(fail_late)                          \
+                       X(end_unregister) X(end_count) X(end_wake)                                    \
+  /* nodes */          X(enter_link) X(enter_arm) X(enter_switch) X(leave_switch) X(leave_disarm)    \
+                       X(detach_unlink) X(detach_wait) X(detach_free) X(open_node) X(spawn)          \
+                       X(join_raise) X(join_count) X(join_look) X(join_parked)                       \
+  /* one channel */    X(enter_operation) X(plain_publish) X(plain_lock) X(plain_level)              \
+                       X(attempt) X(refill) X(give) X(late_give) X(release) X(wake)                  \
+                       X(plain_enqueue) X(plain_late_register) X(plain_parked)                       \
+  /* select */         X(select_poll) X(select_begin) X(select_lock) X(select_level) X(select_check) \
+                       X(select_look) X(select_claim) X(select_enqueue) X(select_park)               \
+                       X(select_parked) X(unregister) X(select_out)                                  \
+                       X(otherwise_lock) X(otherwise_look)                                           \
+  /* Asio */           X(asio_publish) X(asio_level) X(asio_initiate) X(asio_initiated) X(asio_own)  \
+                       X(asio_parked)
 // clang-format on
 
 enum class at : byte {
@@ -111,7 +114,9 @@ struct goroutine {
 };
 
 struct channel {
-  byte locked = 0, last = 0 /* goroutine + 1 that held it last */, items = 0, closed = 0, died = 0;
+  byte locked = 0, items = 0, closed = 0, died = 0;
+  byte last = 0;     // goroutine + 1 that held the lock last, if its unlock may be under way
+  byte claimed = 0;  // bit per goroutine that was claimed under it meanwhile
   byte receivers[max_waiting] = {}, senders[max_waiting] = {};  // waiter numbers, see waiter_number
 };
 
@@ -130,15 +135,29 @@ struct node {
 
 // A canceller in the tree: raise() and walk() of one thread.
 struct walker {
-  enum step_t : byte { idle, raise, enter, pick, read, fence, read_context, lock_queue, act, claim, store_level, unlock, flush };
+  enum step_t : byte {
+    idle,
+    raise,
+    enter,
+    pick,
+    read,
+    fence,
+    read_context,
+    lock_queue,
+    act,
+    claim,
+    store_level,
+    unlock,
+    flush
+  };
   byte step = idle;
   byte node = 0, root = 0, level = 0, member = 0, descend = 0;
   word seen;
   byte seen_context = 0;
-  byte fenced = 0;     // bit per node: this walk has had its heavy barrier
-  byte to_wake = 0;    // bit per goroutine claimed, to be scheduled after the node's lock
-  byte to_own = 0;     // bit per goroutine whose operation this thread has taken
-  byte owned = 0;      // goroutine + 1 whose operation it works on
+  byte fenced = 0;   // bit per node: this walk has had its heavy barrier
+  byte to_wake = 0;  // bit per goroutine claimed, to be scheduled after the node's lock
+  byte to_own = 0;   // bit per goroutine whose operation this thread has taken
+  byte owned = 0;    // goroutine + 1 whose operation it works on
   operation_owner owner;
 };
 

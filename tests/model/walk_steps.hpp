@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/tests/model/walk_steps.hpp: raising a node's level and walking its members: what cancel and kill do.
+// tests/model/walk_steps.hpp: raising a node and walking its members: what cancel and kill do.
 #pragma once
 
 #include "model/asio_steps.hpp"
@@ -21,19 +21,32 @@ class walk {
   // Blocked, or ran; the walk has ended when w.step is idle.
   outcome step() {
     switch (w.step) {
-      case walker::raise: return raise();
-      case walker::enter: return enter();
-      case walker::pick: return pick();
-      case walker::read: return read();
-      case walker::fence: return fence();
-      case walker::read_context: return read_context();
-      case walker::lock_queue: return lock_queue();
-      case walker::act: return act();
-      case walker::claim: return claim();
-      case walker::store_level: return store_level();
-      case walker::unlock: return unlock();
-      case walker::flush: return flush();
-      default: return outcome::blocked;
+      case walker::raise:
+        return raise();
+      case walker::enter:
+        return enter();
+      case walker::pick:
+        return pick();
+      case walker::read:
+        return read();
+      case walker::fence:
+        return fence();
+      case walker::read_context:
+        return read_context();
+      case walker::lock_queue:
+        return lock_queue();
+      case walker::act:
+        return act();
+      case walker::claim:
+        return claim();
+      case walker::store_level:
+        return store_level();
+      case walker::unlock:
+        return unlock();
+      case walker::flush:
+        return flush();
+      default:
+        return outcome::blocked;
     }
   }
 

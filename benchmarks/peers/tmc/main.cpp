@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Rows 1, 1b, 1c, 1d, 8 and 13 with TooManyCooks, against its public interface. Built only where a checkout of it is given.
+// Rows 1, 1b, 1c, 1d, 8 and 13 with TooManyCooks, by its public interface. Built where a checkout of it is given.
 #define TMC_IMPL
 #include <tmc/ex_cpu.hpp>
 #include <tmc/spawn.hpp>

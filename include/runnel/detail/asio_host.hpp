@@ -12,6 +12,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -20,6 +21,7 @@
 #include <new>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace runnel::detail {
 
@@ -166,6 +168,7 @@ class asio_host_on final : public asio_host {
   }
 
   void arm_timer(std::int64_t at) noexcept override {
+    at = std::min(at | (timer_wheel::tick_ns - 1), INT64_MAX - timer_wheel::tick_ns);  // one wake-up for a whole tick
     std::lock_guard hold(x_mutex);
     if (!x_timer || at >= x_armed_for) return;
     x_armed_for = at;

@@ -27,12 +27,17 @@ inline constexpr std::uint8_t level_none = 0, level_cancel = 1, level_kill = 2;
 // Tells a goroutine that its current context is due. Defined with the waiter protocol (waiter.hpp).
 bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& wakes) noexcept;
 
-// Something else that wants to hear of a cancellation: a second parent, an after_func, a select case.
+// Somebody who wants to hear of the cancellation itself: whoever waits for done(), an after_func.
 struct cancel_hook : member {
-  // Called under the node's lock, once for each level: may schedule by way of the batch, and nothing else.
-  void (*fire)(cancel_hook&, cancel_node&, std::uint8_t level, wake_batch&) noexcept = nullptr;
-  cancel_node* node = nullptr;
+  // Called once, under the node's lock, unlisted: may claim and schedule by way of the batch, and nothing else.
+  void (*fire)(cancel_hook&, wake_batch&) noexcept = nullptr;
   cancel_hook() noexcept : member(member::kind_t::hook) {}
+};
+
+// A second parent: the node at its end hears this node's cancellation like a child's.
+struct cancel_edge : member {
+  cancel_node& target;
+  explicit cancel_edge(cancel_node& t) noexcept : member(member::kind_t::edge), target(t) {}
 };
 
 // A node of the cancellation tree.
@@ -45,12 +50,15 @@ struct cancel_hook : member {
 //      walker, which looks at the level again before it ends. While `busy`, the node lives.
 //   4. Locks are taken downwards (a node, then its child; then a park_lock). Upwards only by trying.
 //   5. A shielded node hears its parent's kill, not its cancel.
+//   6. Hooks fire before anybody is interrupted: who waits for done() of its own context is woken, not stopped.
 //
 //   level   written under x_lock (seq_cst: against the word of a goroutine that parks); read anywhere
 //   parent  written under this node's lock; read by the owner, and under this node's lock
 class cancel_node : public member {
  public:
-  explicit cancel_node(bool shielded = false) noexcept : member(member::kind_t::node), x_shielded(shielded) {}
+  enum class form : std::uint8_t { scoped, shielded, shared };
+  explicit cancel_node(form f = form::scoped) noexcept
+      : member(member::kind_t::node), x_shielded(f == form::shielded), x_shared(f == form::shared) {}
   cancel_node(const cancel_node&) = delete;
   cancel_node& operator=(const cancel_node&) = delete;
 
@@ -66,8 +74,17 @@ class cancel_node : public member {
   const context_value* values() const noexcept { return x_values; }
   void set_values(const context_value* v) noexcept { x_values = v; }
 
-  // The goroutine whose current context this node is or may become.
+  // Whether this is a context_node, on the heap and shared.
+  bool shared() const noexcept { return x_shared; }
+
+  // The goroutine whose current context this node is or may become. Before anybody else knows the node.
   void set_owner(goroutine* g) noexcept { x_owner = g; }
+  // The same for a node in use. A goroutine that comes late reads the level itself.
+  void change_owner(goroutine* g) noexcept {
+    std::lock_guard hold(x_lock);
+    x_owner = g;
+    x_owner_heard = x_level.load(std::memory_order_relaxed);
+  }
 
   // Makes this node a child. It is done at once if the parent is.
   void attach(cancel_node& parent, std::int64_t deadline_ns = no_deadline) noexcept {
@@ -118,13 +135,27 @@ class cancel_node : public member {
     std::lock_guard hold(x_lock);
     unlink(&m);
   }
-  // False: the node is already done at this level and the hook was not listed.
+  // False: the node is done, and the hook was not listed.
   bool list_hook(cancel_hook& h) noexcept {
     std::lock_guard hold(x_lock);
-    if (x_level.load(std::memory_order_relaxed) >= level_kill) return false;
-    h.node = this;
-    list(h);
-    return x_level.load(std::memory_order_relaxed) == level_none;
+    if (x_level.load(std::memory_order_relaxed) != level_none) return false;
+    x_hooks.push_back(&h);
+    return true;
+  }
+  // False: it has fired.
+  bool unlist_hook(cancel_hook& h) noexcept {
+    std::lock_guard hold(x_lock);
+    bool was = h.linked();
+    unlink(&h);
+    return was;
+  }
+  void list_edge(cancel_edge& e) noexcept {
+    std::lock_guard hold(x_lock);
+    list(e);
+    if (auto level = x_level.load(std::memory_order_relaxed); level != level_none) {
+      std::lock_guard hold_target(e.target.x_lock);
+      e.target.adopt_level(*this, level);
+    }
   }
 
   // Raises this node and everything below it, and tells every member. The first caller's reason stays.
@@ -209,6 +240,10 @@ class cancel_node : public member {
   // One turn of the walk, under this node's lock. Returns the node to go on with, locked; null at the end.
   cancel_node* step(wake_batch& wakes) noexcept {
     auto level = x_level.load(std::memory_order_relaxed);
+    while (list_link* first = x_hooks.pop_front()) {
+      auto* hook = static_cast<cancel_hook*>(static_cast<member*>(first));
+      hook->fire(*hook, wakes);
+    }
     bool fenced = false;  // one heavy fence for a node and level is enough
     if (std::exchange(x_owner_heard, level) < level && x_owner) interrupt(*x_owner, *this, fenced, wakes);
     cancel_node* child = nullptr;
@@ -219,8 +254,8 @@ class cancel_node : public member {
       x_members.push_back(x_members.pop_front());
       if (m->kind == member::kind_t::goroutine)
         interrupt(static_cast<goroutine&>(*m), *this, fenced, wakes);
-      else if (m->kind == member::kind_t::hook)
-        static_cast<cancel_hook*>(m)->fire(static_cast<cancel_hook&>(*m), *this, level, wakes);
+      else if (m->kind == member::kind_t::edge)
+        child = static_cast<cancel_edge*>(m)->target.enter_from(*this, level);
       else
         child = static_cast<cancel_node*>(m)->enter_from(*this, level);
       if (wakes.full() && !child) {
@@ -254,6 +289,7 @@ class cancel_node : public member {
   }
 
   const bool x_shielded;
+  const bool x_shared;
   bool x_by_deadline = false;
   bool x_busy = false;
   std::uint8_t x_owner_heard = 0;
@@ -263,6 +299,7 @@ class cancel_node : public member {
   cancel_node* x_up = nullptr;
   goroutine* x_owner = nullptr;
   list_head x_members;
+  list_head x_hooks;
   std::exception_ptr x_cause;
   const context_value* x_values = nullptr;
   std::int64_t x_deadline = no_deadline;

@@ -28,7 +28,8 @@ using context_values = std::shared_ptr<const context_value>;
 //   x_uses   handles, goroutines at home here, and children; the last one ends the node
 class context_node final : public cancel_node, private deadline_timer {
  public:
-  explicit context_node(context_values values = nullptr) : x_held_values(std::move(values)) {
+  explicit context_node(context_values values = nullptr)
+      : cancel_node(form::shared), x_held_values(std::move(values)) {
     set_values(x_held_values.get());
   }
 

@@ -68,7 +68,7 @@ class fork_join {
     {
       std::lock_guard hold(x_lock);
       if (x_decided.load(std::memory_order_relaxed)) return false;
-      x_error = std::move(error);
+      if (error) x_error = std::move(error);
       x_decided.store(true, std::memory_order_relaxed);
       linked = x_linked;
     }
@@ -76,6 +76,13 @@ class fork_join {
     return true;
   }
   bool decided() const noexcept { return x_decided.load(std::memory_order_relaxed); }
+  // Of a race: the first error, thrown if nobody wins; and who has.
+  void keep_error(std::exception_ptr error) noexcept {
+    std::lock_guard hold(x_lock);
+    if (!x_error) x_error = std::move(error);
+  }
+  void set_winner(fork_child_base& child) noexcept { x_winner = &child; }
+  fork_child_base* winner() const noexcept { return x_winner; }
 
   // In the parent, when all children have ended.
   std::exception_ptr finish() noexcept {
@@ -260,6 +267,7 @@ class fork_join {
   fork_join* x_inner = nullptr;     // the way back down, while chain_lock is held
   cancel_node* x_ambient = nullptr; // a context around this join, which can be asked without linking
   goroutine* x_spare = nullptr;
+  fork_child_base* x_winner = nullptr;
   std::exception_ptr x_error;
   alignas(cancel_node) std::byte x_node[sizeof(cancel_node)];
 };

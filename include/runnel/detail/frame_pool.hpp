@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/frame_pool.hpp: where coroutine frames and goroutines live, a pool that gives its memory back.
+// runnel/detail/frame_pool.hpp: where frames and goroutines live, a pool that gives its memory back.
 // Layer: L0
 #pragma once
 
@@ -28,17 +28,17 @@
 
 namespace runnel::detail {
 
-// Three levels. A thread's *cache* has a stack of up to 128 blocks for each size class: no lock, no list, and the
-// block itself is not touched. When a stack is empty or full, 64 blocks at once come from or go to the *slabs* of
-// that class, under the class's lock. A slab with no block out goes to the *store*, which serves all classes and
-// returns to the system what has not been needed for a while.
+// Three levels. A thread's *cache* has a stack of up to 128 blocks for each size class: no lock, no list, and
+// the block itself is not touched. When a stack is empty or full, 64 blocks at once come from or go to the
+// *slabs* of that class, under the class's lock. A slab with no block out goes to the *store*, which serves
+// all classes and returns to the system what has not been needed for a while.
 //
 // Invariants:
 //   1. A block is in use, in one cache, or free in its slab. A cache's stacks are its thread's alone.
-//   2. Nothing here is ever destroyed, except a thread's cache, by the thread's end. Frames that die later, also
-//      those that static objects own, go directly to their slab.
-//   3. Shared objects with hidden visibility have a pool each. A block goes back to its slab's `home`, under the
-//      lock of that home, whichever pool it is given to.
+//   2. Nothing here is ever destroyed, except a thread's cache, by the thread's end. Frames that die later,
+//      also those that static objects own, go directly to their slab.
+//   3. Shared objects with hidden visibility have a pool each. A block goes back to its slab's `home`, under
+//      the lock of that home, whichever pool it is given to.
 //   4. System calls are made under no lock.
 
 inline constexpr std::size_t frame_classes = 64;  // of frame_unit bytes each: up to 1 KiB; else operator new
@@ -48,7 +48,9 @@ static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= frame_unit, "large frames come
 
 // ---- The depot: what the threads share ----
 
-// A thread's blocks. `counts` are written by the thread alone; the statistics read them.
+// A thread's blocks.
+//
+//   counts   written by the thread alone; read by it, and by the statistics. relaxed: it guards nothing
 struct frame_cache : list_link {
   std::atomic<std::uint32_t> counts[frame_classes]{};
   void* blocks[frame_classes][2 * frame_batch];  // untouched until used: fresh memory costs nothing yet
@@ -95,7 +97,7 @@ struct frame_depot {
         if (slab->home != &home) break;
         slab->put(blocks[i]);
         --home.taken;
-        if (slab->free == 1) home.slabs.push_front(slab);  // full ones serve first, so that the others can empty
+        if (slab->free == 1) home.slabs.push_front(slab);  // fuller ones serve first
         if (slab->free == slab->capacity) {
           unlink(slab);
           empty.push_back(slab);
@@ -195,7 +197,7 @@ inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nu
 /// Memory for a frame, aligned to 16. Never inlined: compiler.hpp, hazard 3.
 ///
 /// Throws: std::bad_alloc, having changed nothing.
-/// Thread-safety: any thread, also for a block of another thread, also in destructors of static and thread objects.
+/// Thread-safety: any thread, also for a block of another thread, also while threads and static objects end.
 [[nodiscard]] RUNNEL_NOINLINE inline void* frame_allocate(std::size_t size) {
 #if RUNNEL_FAULT_INJECTION
   auto fails = frame_alloc_hook.load(std::memory_order_acquire);  // after whatever the test set up for it
@@ -205,7 +207,6 @@ inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nu
   if (!RUNNEL_FRAME_POOL || c >= frame_classes) [[unlikely]] return frame_allocate_large(size);
   frame_cache* cache = t_frame_cache;
   if (!cache) [[unlikely]] return frame_allocate_refill(c);
-  // relaxed, here and below: the statistics alone read it from other threads
   std::uint32_t n = cache->counts[c].load(std::memory_order_relaxed);
   if (n == 0) [[unlikely]] return frame_allocate_refill(c);
   cache->counts[c].store(n - 1, std::memory_order_relaxed);
@@ -224,7 +225,7 @@ RUNNEL_NOINLINE inline void frame_deallocate(void* block, std::size_t size) noex
   cache->counts[c].store(n + 1, std::memory_order_relaxed);
 }
 
-/// Exact while no other thread allocates or frees.
+/// What frame_pool_stats() returns: exact while no other thread allocates or frees.
 struct frame_pool_statistics {
   std::size_t live_blocks;  // allocated and not yet freed, of any size
   std::size_t held_bytes;   // taken from the system, also by those
@@ -251,8 +252,8 @@ struct frame_pool_statistics {
   return {live, held, spare};
 }
 
-/// Returns to the system some of what has not been needed for a tenth of a second; true when there is more. Cheap:
-/// for whoever goes idle, and for a periodic timer.
+/// Returns to the system some of what has not been needed for a tenth of a second; true when there is more.
+/// Cheap: for whoever goes idle, and for a periodic timer.
 inline bool frame_pool_tend() noexcept { return the_frame_depot.store.tend(32); }
 
 /// Empties the calling thread's cache, and returns all free slabs to the system.

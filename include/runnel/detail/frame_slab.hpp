@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/frame_slab.hpp: the memory under the frame pool, slabs of equal blocks that come from the system.
+// runnel/detail/frame_slab.hpp: the memory under the frame pool: slabs of equal blocks, from the system.
 // Layer: L0
 #pragma once
 
@@ -24,7 +24,7 @@
 
 namespace runnel::detail {
 
-inline constexpr std::size_t frame_unit = 16;     // the classes' step, and every block's alignment
+inline constexpr std::size_t frame_unit = 16;  // the classes' step, and every block's alignment
 inline constexpr std::size_t frame_slab_size = 64 * 1024;
 
 inline void* map_memory(std::size_t size) noexcept {
@@ -63,8 +63,8 @@ inline void* map_slab() noexcept {
 struct frame_class;
 
 // Invariants:
-//   1. A slab is in its class's list exactly if it has free blocks and is not on its way to or from the store; its
-//      contents change only under the class's lock. `home` does not change while a block is out.
+//   1. A slab is in its class's list exactly if it has free blocks and is not on its way to or from the
+//      store; its contents change only under the class's lock. `home` does not change while a block is out.
 //   2. A block finds its slab by a mask: slabs lie at multiples of their size.
 //   3. Free blocks are neither read nor written: `bits` says which they are. They leave in the order of their
 //      addresses.
@@ -115,7 +115,8 @@ struct alignas(cache_line) frame_slab : list_link {
     auto offset = static_cast<std::uint32_t>((static_cast<std::byte*>(block) - blocks()) / frame_unit);
     std::uint32_t index = offset * inverse >> 16;  // exact: offset is below 4096 and a multiple of unit
     std::uint64_t bit = std::uint64_t{1} << index % 64;
-    assert(index * unit == offset && !(bits[index / 64] & bit) && "a frame was freed twice, or with a wrong address");
+    assert(index * unit == offset && "a frame was freed with a wrong address or size");
+    assert(!(bits[index / 64] & bit) && "a frame was freed twice");
     bits[index / 64] |= bit;
     lowest = std::min(lowest, index / 64);
     ++free;
@@ -132,12 +133,17 @@ struct alignas(cache_line) frame_class {
   std::size_t taken = 0;
 };
 
-// Slabs without blocks. While it keeps more than `kept`, it looks every interval at how many were never needed
-// during the last one, and returns those, a few at a time, so that nobody stalls: mapping memory again costs more
-// than all the rest of the pool. It runs only when it is called, so whoever goes idle calls frame_pool_tend().
+// Slabs without blocks. While it keeps more than `kept`, it looks every interval at how many were never
+// needed during the last one, and returns those, a few at a time so that nobody stalls. Not at once: what is
+// mapped anew costs a page fault every 4 KiB, more than all the rest of the pool. It runs only when it is
+// called, so whoever goes idle calls frame_pool_tend().
+//
+// Invariants: x_spare has x_count slabs, under x_lock. A slab on its way to or from the system is in no list.
+//
+//   x_mapped   changed by whoever maps or unmaps a slab; read by the statistics. relaxed: it guards nothing
 class frame_slab_store {
  public:
-  static constexpr std::size_t kept = 16;  // 1 MiB
+  static constexpr std::size_t kept = 16;                // slabs: 1 MiB
   static constexpr std::int64_t interval = 100'000'000;  // ns
 
   /// Uninitialised; null when the system has none left.
@@ -150,7 +156,7 @@ class frame_slab_store {
       }
     }
     void* slab = map_slab();
-    if (slab) x_mapped.fetch_add(1, std::memory_order_relaxed);  // relaxed: a statistic
+    if (slab) x_mapped.fetch_add(1, std::memory_order_relaxed);
     return slab;
   }
 

@@ -32,7 +32,7 @@ class goroutine_owner {
 
 // A member of a cancel_node's list. `heard` is the level that it has been told.
 struct member : list_link {
-  enum class kind_t : std::uint8_t { goroutine, node, hook };
+  enum class kind_t : std::uint8_t { goroutine, node, edge, hook };
   kind_t kind;
   std::uint8_t heard = 0;
   explicit constexpr member(kind_t k) noexcept : kind(k) {}
@@ -105,6 +105,10 @@ struct goroutine : fifo_link, member, task_link<void> {
 
   promise_base* leaf() const noexcept { return task_link::parent; }  // a root link has no other use for it
   void set_leaf(promise_base* p) noexcept { task_link::parent = p; }
+  void set_context(cancel_node* node) noexcept {
+    ++generation;
+    context.store(node, std::memory_order_release);  // [switch] release: the node, before interrupt() compares
+  }
   list_link* node() const noexcept { return reinterpret_cast<list_link*>(fifo_link::next); }
   void set_node(list_link* w) noexcept { fifo_link::next = reinterpret_cast<fifo_link*>(w); }
   std::uint64_t tagged_generation() const noexcept {

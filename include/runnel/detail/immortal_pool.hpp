@@ -17,15 +17,16 @@
 
 namespace runnel::detail {
 
-/// Type-stable memory: blocks of one size that are never returned to the system. A canceller may lock the header of
-/// a channel that a goroutine *was* parked on; so the first `Kept` bytes of a block, where that lock lives, outlast
-/// the block's life: they are constructed once, when the block is fresh, and neither destroyed nor written by this pool after.
+/// Type-stable memory: blocks of one size that are never returned to the system.
 ///
-/// Under AddressSanitizer what lies behind the kept bytes is poisoned while a block is free.
+/// A canceller may lock the header of a channel that a goroutine *was* parked on. So the first `Kept` bytes
+/// of a block, where that lock lives, outlast the block's life: they are constructed once, when the block is
+/// fresh; this pool never writes them. Under AddressSanitizer, what lies behind them is poisoned while the
+/// block is free.
 ///
 /// Invariants:
-///   1. A block is out or in one of the two lists, which are linked behind the kept bytes. x_fresh has those that
-///      were never out.
+///   1. A block is out, or in one of two lists, which are linked behind the kept bytes: x_fresh has those
+///      that were never out.
 ///   2. All chunks are reachable from x_chunks, so a leak checker sees what the blocks refer to.
 ///   3. Whoever shares a pool (the same Size, Kept and Tag) has the same kind of lock in the kept bytes.
 template <std::size_t Size, std::size_t Kept = 16, class Tag = void>
@@ -34,7 +35,7 @@ class immortal_pool {
   static constexpr std::size_t alignment = 16;
   static constexpr std::size_t chunk_blocks = 64;
 
-  /// A block, aligned to 16, and whether it is fresh: then the caller constructs the kept bytes, else it must not.
+  /// A block, aligned to 16, and whether it is fresh: the caller constructs the kept bytes exactly if it is.
   ///
   /// Throws: std::bad_alloc, having changed nothing.
   [[nodiscard]] static std::pair<void*, bool> allocate() {
@@ -55,7 +56,8 @@ class immortal_pool {
  private:
   static constexpr std::size_t link_at = (Kept + alignof(void*) - 1) / alignof(void*) * alignof(void*);
   static constexpr std::size_t hidden_from = link_at + sizeof(void*);
-  static constexpr std::size_t stride = ((Size > hidden_from ? Size : hidden_from) + alignment - 1) / alignment * alignment;
+  static constexpr std::size_t least = Size > hidden_from ? Size : hidden_from;
+  static constexpr std::size_t stride = (least + alignment - 1) / alignment * alignment;
 
   struct alignas(alignment) chunk {
     chunk* next;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/intrusive_list.hpp: a doubly linked list that a link can leave by itself, and a counted queue.
+// runnel/detail/intrusive_list.hpp: a doubly linked list that a link leaves by itself, and a counted queue.
 // Layer: L0
 #pragma once
 
@@ -9,8 +9,8 @@
 namespace runnel::detail {
 
 // Invariants:
-//   1. A list is a ring through its list_head; a link that is in no list is a ring of its own. No pointer is ever
-//      null, so leaving a list has no special case, and leaving none changes nothing.
+//   1. A list is a ring through its list_head; a link that is in no list is a ring of its own. No pointer is
+//      ever null, so leaving a list has no special case, and leaving none changes nothing.
 //   2. A link does not know its list: whoever calls unlink() holds what guards that list.
 //   3. Links are trivially destructible and never leave a list by dying: their owner unlinks them first.
 

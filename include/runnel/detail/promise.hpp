@@ -219,7 +219,8 @@ inline void resume(promise_base* p) { p->handle().resume(); }
 #endif
 
 // What every awaitable of the library derives from. It has
-//   bool suspend(promise_base* leaf)   true: the frame stays suspended, and this object may already be gone
+//   bool suspend(promise_base* leaf)   true: the frame stays suspended, and this object may already be gone;
+//                                      or it returns the handle of what runs instead
 //   R resume()                         the result, when the frame goes on
 // and is awaited through operation_awaiter, so that only this library's coroutines can await it.
 struct awaitable_base {};
@@ -231,7 +232,7 @@ class operation_awaiter {
   explicit operation_awaiter(Operation& op) noexcept : x_op(op) {}
   bool await_ready() const noexcept { return false; }
   template <class Promise>
-  bool await_suspend(std::coroutine_handle<Promise> h) const {
+  auto await_suspend(std::coroutine_handle<Promise> h) const {
     return x_op.suspend(&h.promise());
   }
   decltype(auto) await_resume() const { return x_op.resume(); }

@@ -84,10 +84,7 @@ class runtime_core : public goroutine_owner {
       home.retain();
       g->owns_home = true;
     }
-    if (x_live.fetch_add(1, std::memory_order_seq_cst) == 0) {
-      std::lock_guard hold(x_ended_mutex);
-      core.host().hold_work(x_live.load(std::memory_order_relaxed) != 0);
-    }
+    count_up();
     if (x_closing.load(std::memory_order_seq_cst)) {
       discard_goroutine(*g);
       count_down();
@@ -95,6 +92,13 @@ class runtime_core : public goroutine_owner {
     }
     core.schedule(g);
   }
+
+  // A goroutine that will be started later, from where nothing may be allocated or refused (after_func): it is counted
+  // when it is started, and then runs even at shutdown.
+  goroutine* prepare(task<> body, std::source_location where) {
+    return make_goroutine(core.any_processor(), root, *this, std::move(body), where);
+  }
+  void count_prepared() noexcept { count_up(); }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
     if (error) report(goroutine_error{std::move(error), where});
@@ -143,6 +147,11 @@ class runtime_core : public goroutine_owner {
   context_node& root;
 
  private:
+  void count_up() noexcept {
+    if (x_live.fetch_add(1, std::memory_order_seq_cst) != 0) return;
+    std::lock_guard hold(x_ended_mutex);
+    core.host().hold_work(x_live.load(std::memory_order_relaxed) != 0);
+  }
   void count_down() noexcept {
     auto n = x_live.load(std::memory_order_relaxed);
     while (n > 1)

@@ -10,9 +10,9 @@
 
 namespace runnel::detail {
 
-// Test-and-test-and-set with a long exponential backoff: whoever waits stays off the lock's cache line for longer
-// than a critical section takes, so the holder's line is not torn from it, and soon lets other threads run, so a
-// holder that lost its processor gets it back. Not fair, not recursive.
+// Test-and-test-and-set with a long exponential backoff: whoever waits stays off the lock's cache line for
+// longer than a critical section takes, so the holder's line is not torn from it, and soon lets other threads
+// run, so a holder that lost its processor gets it back. Not fair, not recursive.
 //
 // Invariants:
 //   1. No user code and no system call runs under a spinlock.

@@ -18,21 +18,21 @@ struct timer_entry : list_link {
   std::int64_t due_ns = 0;
 };
 
-// A hierarchical wheel. Time is cut into ticks of 2^16 ns (66 us), and a tick's number into digits of 6 bits. An
-// entry lies at the level of the highest digit in which its tick differs from the wheel's, in the slot of that
-// digit; so whatever lies at a lower level, or in a lower slot of a level, is due earlier. When the wheel comes to a
-// slot of a higher level, the entries are put in anew and come to lie lower.
+// A hierarchical wheel. Time is cut into ticks of 2^16 ns (66 us), and a tick's number into digits of 6 bits.
+// An entry lies at the level of the highest digit in which its tick differs from the wheel's, in the slot of
+// that digit; so whatever lies at a lower level, or in a lower slot of a level, is due earlier. When the
+// wheel comes to a slot of a higher level, the entries are put in anew and come to lie lower.
 //
-// The tick is no granularity: entries fire by their own due time, in its order. It is what the caller may round to
-// if it wants one wake-up for several timers, short against the 1 ms that people sleep at the least, and long enough
-// for a slot's entries to be worth a wake-up together. 8 levels reach to the end of time, so no deadline is special;
-// a level costs 1 KiB and nothing else.
+// The tick is no granularity: entries fire by their own due time, in its order. It is what the caller may
+// round to if it wants one wake-up for several timers, short against the 1 ms that people sleep at the least,
+// and long enough for a slot's entries to be worth a wake-up together. 8 levels reach to the end of time, so
+// no deadline is special; a level costs 1 KiB and nothing else.
 //
 // Invariants (whoever owns the wheel locks it; an entry is removed under the same lock):
-//   1. Level l > 0 has entries only in slots above digit l of x_tick, level 0 also in the slot of x_tick itself,
-//      where overdue entries lie too.
-//   2. An occupied slot has its bit in x_occupied. The reverse holds only when somebody looks: removing an entry
-//      leaves the bit, since an entry does not know its slot.
+//   1. Level l > 0 has entries only in slots above digit l of x_tick, level 0 also in the slot of x_tick
+//      itself, where overdue entries lie too.
+//   2. An occupied slot has its bit in x_occupied. The reverse holds only when somebody looks: removing an
+//      entry leaves the bit, since an entry does not know its slot.
 //   3. A slot of level 0 without its bit in x_unsorted is in order of due time.
 class timer_wheel {
  public:
@@ -63,7 +63,7 @@ class timer_wheel {
   /// Takes an entry out; does nothing if it is in no wheel.
   static void remove(timer_entry& entry) noexcept { unlink(&entry); }
 
-  /// Calls expire(timer_entry&) for each entry with due_ns <= now_ns, in order of due time, after taking it out.
+  /// Calls expire(timer_entry&) for each entry with due_ns <= now_ns, taken out, in order of due time.
   /// `expire` may add and remove entries; one that it adds and that is due already is fired by this call too.
   template <class F>
   void advance(std::int64_t now_ns, F&& expire) {
@@ -89,8 +89,8 @@ class timer_wheel {
     }
   }
 
-  /// When to call advance() next; INT64_MAX when empty. Never after an entry is due. Exact if that is less than 64
-  /// ticks ahead or few entries are near it; else it may be earlier.
+  /// When to call advance() next; INT64_MAX when empty. Never after an entry is due. Exact if that is less
+  /// than 64 ticks ahead or few entries are near it; else it may be earlier.
   [[nodiscard]] std::int64_t next_due() noexcept {
     place next = earliest();
     if (next.level == levels) return INT64_MAX;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <set>
@@ -72,17 +73,20 @@ TEST(immortal_pool, a_block_of_kept_bytes_alone_is_possible) {
 TEST(immortal_pool, threads_never_share_a_block) {
   using pool = immortal_pool<48, 16, mine>;
   std::vector<std::thread> workers;
+  std::atomic<int> ready{0};
   for (int t = 0; t < 4; ++t)
-    workers.emplace_back([t] {
+    workers.emplace_back([t, &ready] {
+      ready.fetch_add(1);
+      while (ready.load() < 4) std::this_thread::yield();
       std::vector<unsigned char*> held;
-      for (int i = 0; i < 5000; ++i) {
+      for (int i = 0; i < 100'000; ++i) {
         auto* bytes = static_cast<unsigned char*>(pool::allocate().first);
         std::memset(bytes, t, 48);
         held.push_back(bytes);
         if (held.size() < 20) continue;
         for (auto* at : held) {
-          EXPECT_EQ(at[0], t);
-          EXPECT_EQ(at[47], t);
+          ASSERT_EQ(at[0], t);
+          ASSERT_EQ(at[47], t);
           pool::deallocate(at);
         }
         held.clear();

@@ -147,6 +147,8 @@ TEST(intrusive_fifo, detaches_the_oldest_as_a_chain) {
     int taken = std::min(n, 4);
     EXPECT_EQ(chain.size(), static_cast<std::size_t>(taken));
     EXPECT_EQ(queue.size(), static_cast<std::size_t>(4 - taken));
+    for (int i = 0; i < taken; ++i) chain.push(chain.pop());  // once around: it ends where it says
+    EXPECT_EQ(from<job>(chain.front()), taken ? &jobs.front() : nullptr);
     job late(9), later(10);
     queue.push(&late);  // both ends are whole
     chain.push(&later);

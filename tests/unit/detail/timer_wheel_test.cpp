@@ -184,7 +184,9 @@ TEST(timer_wheel, behaves_as_a_sorted_map_does) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
-    auto below = [&](std::int64_t n) { return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n)); };
+    auto below = [&](std::int64_t n) {
+      return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+    };
     std::int64_t now = below(2) ? below(INT64_MAX / 4) : below(100 * tick);
     timer_wheel wheel(now);
     std::deque<timer_entry> entries(200);
@@ -216,7 +218,8 @@ TEST(timer_wheel, behaves_as_a_sorted_map_does) {
           ASSERT_TRUE(forget(entry));
         } else {
           std::int64_t d = distance();
-          std::int64_t due = below(50) == 0 ? INT64_MAX : d > 0 && now > INT64_MAX - d ? INT64_MAX : now + d;
+          std::int64_t due = d > 0 && now > INT64_MAX - d ? INT64_MAX : now + d;
+          if (below(50) == 0) due = INT64_MAX;
           if (below(4) == 0 && !model.empty()) due = model.begin()->first;     // equal due times
           add(wheel, entry, due);
           model.emplace(due, &entry);

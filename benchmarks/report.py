@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Runs the benchmarks and the peers that are here in turn, and prints a report in Markdown.
+
+Each row is measured in rounds. In a round every contestant runs once, in a process of its own and one after the
+other, so that a machine that drifts drifts for all of them; the figures are the medians of the rounds. What a
+process measures first is its warm-up and does not count. docs/benchmarks.md says what each row is.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE / "peers"
+NAMES = {"go": "Go", "asio": "Asio", "tmc": "TMC"}
+
+
+class Row:
+    """One line of the report for each thread count.
+
+    `program` and `benchmark` name what runs, `value` the counter that counts: "time" is the time of the batch.
+    `peer_row` is the row that the peers named in `peers` know for the same work.
+    """
+
+    def __init__(self, id, title, unit, program, benchmark, value, peer_row="", peers="", threads=(1, 2)):
+        self.id, self.title, self.unit = id, title, unit
+        self.program, self.benchmark, self.value = program, benchmark, value
+        self.peer_row, self.peers, self.threads = peer_row, peers.split(), threads
+
+
+WIDE = (1, 2, 8)
+ROWS = [
+    Row("1", "spawn 1e6, join all (errgroup)", "ns", "spawn", "spawn_and_join", "ns", "1", "go tmc", WIDE),
+    Row("1a", "the same, none awaited (go, wait_group)", "ns", "spawn", "spawn_a_flood", "ns", "1", "go tmc"),
+    Row("1b", "in batches of 1000", "ns", "spawn", "spawn_batches", "ns", "1b", "go tmc"),
+    Row("1c", "spawn one, join it (errgroup)", "ns", "spawn", "spawn_one_join_one", "ns", "1c", "go asio tmc"),
+    Row("1e", "spawn one, join it (go, wait_group)", "ns", "spawn", "spawn_one_wait_group", "ns", "1c", "go asio tmc"),
+    Row("1d", "await a task", "ns", "spawn", "await_a_task", "ns", "1d", "tmc"),
+    Row("2", "ping-pong, unbuffered, a round trip", "ns", "channels", "ping_pong", "ns", "2", "go asio", WIDE),
+    Row("3", "1 producer, 1 consumer, capacity 128", "ns", "channels", "spsc", "ns", "3", "go asio", WIDE),
+    Row("4", "4 producers, 4 consumers, capacity 128", "ns", "channels", "mpmc", "ns", "4", "go", WIDE),
+    Row("5", "4 producers, 4 consumers, unbuffered", "ns", "channels", "mpmc_unbuffered", "ns", "5", "go asio", WIDE),
+    Row("7", "prime sieve, 2000 primes, unbuffered", "ms", "sieve", "sieve_unbuffered", "time", "7", "go"),
+    Row("7b", "the same, capacity 128", "ms", "sieve", "sieve_buffered", "time", "7b", "go"),
+    Row("8", "skynet, 1e6 leaves, by all", "ms", "fork_join", "skynet_by_all", "time", "8", "go tmc", WIDE),
+    Row("8g", "skynet, by goroutines and channels", "ms", "fork_join", "skynet_by_goroutines", "time", "8", "go", WIDE),
+    Row("13", "fib(30), both children, by all", "ms", "fork_join", "fib_by_all", "time", "13", "go tmc", WIDE),
+    Row("9", "parked goroutines, each", "bytes", "parked", "parked", "bytes", "9", "go"),
+    Row("9b", "waking and ending them, each", "ns", "parked", "parked", "ns", "9b", "go"),
+    Row("10", "1e5 sleeps of 1 to 100 ms, wall", "ms", "timers", "sleeps", "time", "10", "go"),
+    Row("10cpu", "the same, CPU", "ms", "timers", "sleeps", "cpu_ms", "10cpu", "go"),
+    Row("10a", "set and cancel a timeout, scoped", "ns", "timers", "timeout_not_struck", "ns", "10b", "go"),
+    Row("10b", "set and cancel a timeout, context", "ns", "timers", "timeout_by_context", "ns", "10b", "go"),
+    Row("11", "cancel 1e5 parked, until all have ended", "ms", "cancel", "cancel_shared", "time", "11", "go"),
+    Row("11b", "the same, a derived context each", "ms", "cancel", "cancel_derived", "time", "11b", "go"),
+    Row("12c", "yield, 8 goroutines", "ns", "spawn", "yield", "ns", "12c", "go"),
+    Row("S1", "a tree of real work, by all", "ms", "scaling", "working_tree", "time", threads=WIDE),
+    Row("S2", "16 goroutines of real work", "ms", "scaling", "working_goroutines", "time", threads=WIDE),
+    Row("I", "CPU in 1.5 s of idleness", "ms", "idle", "idle", "cpu_ms", threads=WIDE),
+]
+# Memory that an earlier repetition left behind would not show again, so these run once a process, cold.
+COLD = {"parked", "idle"}
+# What peers print as they measure another row.
+BESIDE = {"9b": "9", "10cpu": "10"}
+
+
+class Targets:
+    """What must be reached: each yields (sentence, figure, reached or not; None when it was not measured)."""
+
+    # The first prototype's figures against Go's in one run, at one thread.
+    OF_GO = {"1": 1039 / 90, "2": 272 / 38, "3": 35 / 17, "4": 36 / 17, "5": 137 / 19, "8g": 1002 / 140}
+    NOISE = 1.05
+
+    def __init__(self, figures, full_size):
+        self.figures, self.full_size = figures, full_size
+
+    def get(self, row, threads, who="runnel"):
+        return self.figures.get((row, threads, who))
+
+    def all(self):
+        yield from self.against_go()
+        yield from self.against_tmc()
+        yield from self.between_threads()
+        yield from self.absolute()
+
+    def at_least(self, sentence, figure, bound):
+        return sentence, figure and f"{figure:.2f}", figure and figure >= bound
+
+    def at_most(self, sentence, figure, bound):
+        return sentence, figure is not None and f"{figure:.3g}", None if figure is None else figure <= bound
+
+    def ratio(self, over, under):
+        return over / under if over is not None and under else None
+
+    def against_go(self):
+        for row, bound in self.OF_GO.items():
+            ratio = self.ratio(self.get(row, 1, "go"), self.get(row, 1))
+            yield self.at_least(f"row {row}, 1 thread: at least {bound:.1f} times as fast as Go", ratio, bound)
+
+    def against_tmc(self):
+        for row in "8", "13":
+            for threads in 1, 2:
+                ratio = self.ratio(self.get(row, threads, "tmc"), self.get(row, threads))
+                yield self.at_least(f"row {row}, {threads} threads: ahead of TooManyCooks", ratio, 1)
+
+    def between_threads(self):
+        for row in "2", "3", "4", "5":
+            ratio = self.ratio(self.get(row, 2), self.get(row, 1))
+            yield self.at_most(f"row {row}: 2 threads no slower than 1 ({self.NOISE} for noise)", ratio, self.NOISE)
+        for row in "1", "8g":
+            ratio = self.ratio(self.get(row, 2), self.get(row, 1))
+            yield self.at_most(f"row {row}: 2 threads at most 1.2 times of 1", ratio, 1.2)
+        for row in ROWS:
+            if 8 in row.threads and row.id != "I":
+                ratio = self.ratio(self.get(row.id, 8), self.get(row.id, 2))
+                yield self.at_most(f"row {row.id}: 8 threads at most 1.3 times of 2", ratio, 1.3)
+        ratio = self.ratio(self.get("S1", 1), self.get("S1", 2))
+        yield self.at_least("row S1: 2 threads at least 1.9 times as fast as 1 (needs 2 idle cores)", ratio, 1.9)
+
+    def absolute(self):
+        for threads in 1, 2:
+            # The smaller sizes of --quick say nothing about a whole batch, nor about a page's share of a goroutine.
+            if self.full_size:
+                yield self.at_most(f"row 9, {threads} threads: at most 250 bytes", self.get("9", threads), 250)
+                yield self.at_most(f"row 11, {threads} threads: at most 15 ms", self.get("11", threads), 15)
+        for threads in WIDE:
+            yield self.at_most(f"row I, {threads} threads: at most 1.5 ms, 0.1 %", self.get("I", threads), 1.5)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def first_line(*command):
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return result.stdout.splitlines()[0] if result.returncode == 0 and result.stdout else ""
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def cache_entry(build, name):
+    try:
+        text = (build / "CMakeCache.txt").read_text()
+    except OSError:
+        return ""
+    found = re.search(rf"^{name}:\w+=(.*)$", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+class Peers:
+    """Builds the peers that can be built here; `programs` has their paths, `versions` what to say of them."""
+
+    def __init__(self, build, compiler, wanted):
+        self.where = build / "peers"
+        self.programs, self.versions = {}, []
+        if not wanted:
+            return
+        self.where.mkdir(parents=True, exist_ok=True)
+        self.add_go()
+        self.add_cpp("asio", compiler, [])
+        self.add_tmc(compiler)
+
+    def add_go(self):
+        if shutil.which("go"):
+            # No module is needed from elsewhere, and none is looked for.
+            environment = dict(os.environ, GOFLAGS="-mod=mod", GOPROXY="off")
+            self.build("go", ["go", "build", "-o", str(self.where / "go"), "."], PEERS / "go", environment)
+            self.versions.append(first_line("go", "version"))
+
+    def add_cpp(self, name, compiler, flags):
+        command = shlex.split(compiler) + ["-std=c++20", "-O3", "-DNDEBUG", *flags]
+        source = PEERS / name / "main.cpp"
+        return self.build(name, command + [str(source), "-o", str(self.where / name), "-pthread"], PEERS)
+
+    def add_tmc(self, compiler):
+        checkout = os.environ.get("TMC_DIR")
+        if not checkout:
+            return
+        if not (Path(checkout) / "include" / "tmc").is_dir():
+            return say(f"TMC_DIR: there is no include/tmc in {checkout}")
+        compiler = os.environ.get("TMC_CXX") or shutil.which("clang++-19") or compiler
+        if self.add_cpp("tmc", compiler, ["-isystem", str(Path(checkout) / "include")]):
+            commit = first_line("git", "-C", checkout, "log", "-1", "--format=%h of %cs") or "unknown version"
+            self.versions.append(f"TooManyCooks {commit}, {first_line(*shlex.split(compiler), '--version')}")
+
+    def build(self, name, command, directory, environment=None):
+        say(f"building the peer {NAMES[name]} ...")
+        result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+        if result.returncode != 0:
+            say(f"it is left out, for it did not build: {' '.join(command)}\n{result.stderr[-2000:]}")
+            return False
+        self.programs[name] = self.where / name
+        return True
+
+
+class Run:
+    """Runs one contestant once. Yields {what is measured: figure}; what went wrong is said, and yields nothing."""
+
+    def __init__(self, options, peers):
+        self.options, self.peers = options, peers
+        self.scale = 0.1 if options.quick else 1
+        self.environment = dict(os.environ, RUNNEL_BENCH_SCALE=str(self.scale))
+
+    def output(self, command):
+        try:
+            result = subprocess.run(
+                [str(c) for c in command], capture_output=True, text=True, env=self.environment,
+                timeout=self.options.timeout,
+            )
+        except subprocess.TimeoutExpired:
+            say(f"  it did not end in {self.options.timeout} s: {shlex.join(map(str, command))}")
+            return None
+        if result.returncode != 0:
+            say(f"  it failed ({result.returncode}): {shlex.join(map(str, command))}\n{result.stderr[-1000:]}")
+            return None
+        return result.stdout
+
+    def runnel(self, program, benchmark, threads):
+        path = self.options.build_dir / "benchmarks" / f"bench_{program}"
+        if not path.exists():
+            say(f"  {path} has not been built")
+            return {}
+        time = 0.1 if self.options.quick else 0.4
+        text = self.output(
+            [path, f"--benchmark_filter=^{benchmark}/threads:{threads}(/|$)", "--benchmark_format=json",
+             f"--benchmark_min_time={time}"]
+        )
+        try:
+            found = json.loads(text or "{}").get("benchmarks", [])
+        except ValueError:
+            found = []
+        if not found or found[0].get("error_occurred"):
+            say(f"  no figure from {path} {benchmark} {found[0].get('error_message') if found else ''}")
+            return {}
+        figures = {k: v for k, v in found[0].items() if isinstance(v, (int, float))}
+        figures["time"] = found[0]["real_time"]
+        return figures
+
+    def peer(self, name, row, threads, cold):
+        text = self.output([self.peers.programs[name], row, threads, 1 if cold else 2, self.scale])
+        figures = {}
+        for line in (text or "").splitlines():
+            figure = json.loads(line)
+            figures[figure["row"]] = figure["value"]  # the last one counts: the first is the warm-up
+        return figures
+
+
+def measure(options, peers):
+    """{(row, threads, who): median}"""
+    run, samples = Run(options, peers), {}
+    rows = [r for r in ROWS if not options.rows or r.id in options.rows]
+    benchmarks = {(r.program, r.benchmark): [] for r in rows}
+    for row in rows:
+        benchmarks[row.program, row.benchmark].append(row)
+    rounds = options.rounds
+    for (program, benchmark), same in benchmarks.items():
+        # Rows of one benchmark come out of one run; for a peer, its rows of one family.
+        contestants = sorted({(p, BESIDE.get(r.peer_row, r.peer_row)) for r in same for p in r.peers if p in peers.programs})
+        for threads in same[0].threads:
+            if options.threads and threads not in options.threads:
+                continue
+            say(f"{benchmark}, threads: {threads}")
+            for _ in range(rounds):
+                ours = run.runnel(program, benchmark, threads)
+                for row in same:
+                    if row.value in ours:
+                        samples.setdefault((row.id, threads, "runnel"), []).append(ours[row.value])
+                for name, peer_row in contestants if threads <= 2 else []:
+                    theirs = run.peer(name, peer_row, threads, benchmark in COLD)
+                    for row in same:
+                        if row.peer_row in theirs:
+                            samples.setdefault((row.id, threads, name), []).append(theirs[row.peer_row])
+    return {key: statistics.median(values) for key, values in samples.items()}
+
+
+def cpu_model():
+    try:
+        found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(lines):
+    head, *rest = lines
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
+
+
+def report(figures, options, peers, compiler, load):
+    flags = cache_entry(options.build_dir, "CMAKE_CXX_FLAGS_RELEASE")
+    out = [
+        f"# Benchmarks of {datetime.date.today():%Y-%m-%d}",
+        "",
+        f"- {cpu_model()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, load at the start {load}",
+        f"- {first_line(*shlex.split(compiler), '--version')} {flags}".rstrip(),
+        *(f"- {version}" for version in peers.versions),
+        f"- medians of {options.rounds} rounds" + (", sizes a tenth" if options.quick else ""),
+        f"- `{shlex.join(['benchmarks/run.sh', *options.arguments])}`",
+        "",
+    ]
+    names = [n for n in NAMES if n in peers.programs]
+    lines = [["row", "workload", "unit", "threads", "runnel"]]
+    for name in names:
+        lines[0] += [NAMES[name], f"{NAMES[name]} / runnel"]
+    for row in ROWS:
+        for threads in row.threads:
+            ours = figures.get((row.id, threads, "runnel"))
+            theirs = [figures.get((row.id, threads, name)) for name in names]
+            if ours is None and not any(theirs):
+                continue
+            line = [row.id, row.title, row.unit, str(threads), number(ours)]
+            for value in theirs:
+                line += [number(value), f"{value / ours:.1f}" if value and ours else "-"]
+            lines.append(line)
+    out += [table(lines), "", "## Targets", ""]
+    missed = 0
+    lines = [["target", "measured", ""]]
+    for sentence, figure, reached in Targets(figures, not options.quick).all():
+        if reached is None:
+            if not options.rows:
+                lines.append([sentence, "-", "not measured"])
+            continue
+        missed += not reached
+        lines.append([sentence, figure, "reached" if reached else "**missed**"])
+    out += [table(lines), ""]
+    return "\n".join(out), missed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "gcc-bench", help="where run.sh built")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, and sizes a tenth")
+    parser.add_argument("--rounds", type=int, help="how many rounds (7, or 3 if quick)")
+    parser.add_argument("--rows", type=lambda s: s.split(","), help="only these: 1,2,8g")
+    parser.add_argument("--threads", type=lambda s: [int(n) for n in s.split(",")], help="only these: 1,2")
+    parser.add_argument("--no-peers", action="store_true", help="runnel alone")
+    parser.add_argument("--timeout", type=int, default=120, help="seconds for one process")
+    parser.add_argument("--output", type=Path, help="write the report here as well")
+    parser.add_argument("--check", action="store_true", help="fail if a target is missed")
+    options = parser.parse_args()
+    options.rounds = max(1, options.rounds or (3 if options.quick else 7))
+    options.build_dir = options.build_dir.resolve()
+    options.arguments = [a for i, a in enumerate(sys.argv[1:]) if "--build-dir" not in (a, sys.argv[i])]
+    unknown = set(options.rows or []) - {r.id for r in ROWS}
+    if unknown:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; rows are {', '.join(r.id for r in ROWS)}")
+
+    compiler = cache_entry(options.build_dir, "CMAKE_CXX_COMPILER") or "g++"
+    load = os.getloadavg()[0]
+    if load > 0.3 * os.cpu_count():
+        say(f"warning: this machine is busy (load {load:.2f}); do not trust figures of more than one thread")
+    peers = Peers(options.build_dir, compiler, wanted=not options.no_peers)
+    text, missed = report(measure(options, peers), options, peers, compiler, f"{load:.2f}")
+    print(text)
+    if options.output:
+        options.output.write_text(text)
+    return 1 if options.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

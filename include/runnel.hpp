@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel.hpp: everything: the library's table of contents.
+// Layer: L13
+#pragma once
+
+// The ground: what the compiler does, versions, errors.
+#include <runnel/compiler.hpp>
+#include <runnel/config.hpp>
+#include <runnel/error.hpp>
+#include <runnel/version.hpp>
+
+// Goroutines: tasks, the scheduler on an Asio pool, whole programs.
+#include <runnel/go.hpp>
+#include <runnel/result.hpp>
+#include <runnel/run.hpp>
+#include <runnel/runtime.hpp>
+#include <runnel/task.hpp>
+#include <runnel/this_task.hpp>
+
+// Waiting: the protocol that everything below stands on, and awaitables of other libraries.
+#include <runnel/adopt.hpp>
+#include <runnel/waiter.hpp>
+
+// Synchronisation and channels.
+#include <runnel/chan.hpp>
+#include <runnel/sync/wait_group.hpp>
+
+// Contexts: cancellation, deadlines, values, clean-up; time.
+#include <runnel/as_result.hpp>
+#include <runnel/context.hpp>
+#include <runnel/own_context.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/with_context.hpp>
+
+// Groups, and tasks in parallel.
+#include <runnel/all.hpp>
+#include <runnel/errgroup.hpp>

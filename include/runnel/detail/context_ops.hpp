@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/context_ops.hpp: what stands behind context: values, waiting for done, after_func.
+// Layer: L7
+#pragma once
+
+#include <runnel/detail/context_node.hpp>
+#include <runnel/detail/park_lock.hpp>
+#include <runnel/detail/runtime_core.hpp>
+#include <runnel/detail/spawn.hpp>
+#include <runnel/time_point.hpp>
+#include <runnel/waiter.hpp>
+
+#include <atomic>
+#include <memory>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+namespace runnel::detail {
+
+// The context that is never done. It is never destroyed.
+inline context_node& background_node() noexcept {
+  static context_node& node = *new context_node;
+  return node;
+}
+
+inline std::int64_t now_ns() noexcept {
+  runtime_core* runtime = runtime_core::here();
+  return runtime ? runtime->core.now() : to_ns(std::chrono::steady_clock::now());
+}
+inline std::int64_t deadline_after(std::chrono::nanoseconds d) noexcept {
+  return saturating_add(now_ns(), d.count());
+}
+
+// Values. A key is a type; its identity is the address of a variable.
+template <class Key>
+struct value_of_key {
+  using type = Key;
+};
+template <class Key>
+  requires requires { typename Key::type; }
+struct value_of_key<Key> {
+  using type = typename Key::type;
+};
+template <class Key>
+using value_of = typename value_of_key<Key>::type;
+template <class Key>
+inline constexpr char key_identity = 0;
+
+inline context_values share_values(const context_value* values) {
+  return values ? values->shared_from_this() : nullptr;
+}
+template <class Key>
+context_values bind_value(const context_value* outer, value_of<Key> value) {
+  auto bound = std::make_shared<context_value>();
+  bound->outer = share_values(outer);
+  bound->key = &key_identity<Key>;
+  bound->value = std::make_shared<value_of<Key>>(std::move(value));
+  return bound;
+}
+template <class Key>
+const value_of<Key>* find_value(const context_value* values) noexcept {
+  for (; values; values = values->outer.get())
+    if (values->key == &key_identity<Key>) return static_cast<const value_of<Key>*>(values->value.get());
+  return nullptr;
+}
+
+// co_await ctx.done(). The node's hook is the peer; the waiter is parked plainly, under a hashed lock.
+//
+// Invariants: the hook is listed before the goroutine parks, and unlisted before this dies. x_fired and x_queue change
+// under the hashed lock.
+class done_operation : public awaitable_base, private cancel_hook {
+ public:
+  explicit done_operation(cancel_node& node) noexcept : x_node(node) { cancel_hook::fire = &node_is_done; }
+  done_operation(const done_operation&) = delete;
+  done_operation& operator=(const done_operation&) = delete;
+  ~done_operation() {
+    if (x_listed) x_node.unlist_hook(*this);
+  }
+
+  bool suspend(promise_base* leaf) {
+    goroutine& g = goroutine_of(leaf);
+    bool due = !enter_operation(g);
+    x_listed = x_node.list_hook(*this);
+    if (!x_listed) return spend_budget(g, leaf);  // even where the ambient context is done: this is how one asks
+    if (due) return stop_here(g, leaf), true;
+    park_lock& q = hashed_lock(this);
+    bool biased = q.lock(nullptr);
+    bool fired = x_fired;
+    bool parked = !fired && park(g, leaf, q, x_waiter, x_queue);
+    q.unlock(biased);
+    if (fired) return spend_budget(g, leaf);
+    if (!parked) stop_here(g, leaf);
+    return true;
+  }
+  void resume() const noexcept {}
+
+ private:
+  static void node_is_done(cancel_hook& hook, wake_batch& wakes) noexcept {
+    auto& self = static_cast<done_operation&>(hook);
+    park_lock::guard hold(hashed_lock(&self), nullptr);
+    self.x_fired = true;
+    woken out;
+    if (take(self.x_queue, out)) wakes.add(out.g);
+  }
+
+  cancel_node& x_node;
+  waiter x_waiter;
+  list_head x_queue;
+  bool x_listed = false;
+  bool x_fired = false;
+};
+
+// A function that runs when a context is done, in a goroutine that is made beforehand, so that cancelling never
+// allocates. Shared by the handle and that goroutine's frame; the node's list only refers to it.
+//
+//   x_goroutine  taken, once, by whoever starts it or discards it
+class after_func : private cancel_hook {
+ public:
+  after_func(runtime_core& runtime, context_node& node) noexcept : x_runtime(runtime), x_node(node) {
+    cancel_hook::fire = &node_is_done;
+    node.retain();
+  }
+  ~after_func() { x_node.release(); }
+
+  static std::shared_ptr<after_func> start(runtime_core& runtime, context_node& node, task<> body,
+                                           std::source_location where) {
+    auto self = std::make_shared<after_func>(runtime, node);
+    self->x_goroutine = runtime.prepare(run(self, std::move(body)), where);
+    if (!node.list_hook(*self)) self->fire_now();
+    return self;
+  }
+  bool stop() noexcept {
+    goroutine* g = x_goroutine.exchange(nullptr, std::memory_order_acq_rel);
+    if (!g) return false;
+    x_node.unlist_hook(*this);
+    discard_goroutine(*g);
+    return true;
+  }
+
+ private:
+  static task<> run(std::shared_ptr<after_func> /* lives until the frame dies */, task<> body) {
+    co_await std::move(body);
+  }
+  static void node_is_done(cancel_hook& hook, wake_batch& wakes) noexcept {
+    auto& self = static_cast<after_func&>(hook);
+    if (goroutine* g = self.x_goroutine.exchange(nullptr, std::memory_order_acq_rel)) {
+      self.x_runtime.count_prepared();
+      wakes.add(g);
+    }
+  }
+  void fire_now() noexcept {
+    if (goroutine* g = x_goroutine.exchange(nullptr, std::memory_order_acq_rel)) {
+      x_runtime.count_prepared();
+      requeue(g);
+    }
+  }
+
+  runtime_core& x_runtime;
+  context_node& x_node;
+  std::atomic<goroutine*> x_goroutine{nullptr};
+};
+
+}  // namespace runnel::detail
