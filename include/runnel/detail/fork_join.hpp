@@ -50,7 +50,7 @@ class fork_join {
   fork_join() noexcept = default;
   fork_join(const fork_join&) = delete;
   fork_join& operator=(const fork_join&) = delete;
-  ~fork_join() = default;
+  ~fork_join() { finish(); }  // a parent that is unwound has not got to it
 
   // The parent suspends: `children` will run. Called on the parent's processor, before any child is offered.
   void begin(promise_base* parent, processor& here, std::uint32_t children) noexcept {
