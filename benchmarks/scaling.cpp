@@ -3,6 +3,7 @@
 #include "support.hpp"
 
 #include <cstdint>
+#include <tuple>
 
 namespace {
 

@@ -69,7 +69,8 @@ inline void check(bool right, const char* what) {
 inline rn::threads threads_of(const benchmark::State& state) { return rn::threads(state.range(0)); }
 
 /// Registers one benchmark for each thread count. `work` is a function that returns rn::task<long>: it does the whole
-/// batch and yields how many operations that was. The counter `ns` is the time of one; the time shown is the batch's.
+/// batch and yields how many operations that was. The counter `ns` is the time of one, unless the batch is one; the time
+/// shown is the batch's.
 /// A run that is not measured comes first.
 template <class Work>
 benchmark::internal::Benchmark* batch(const char* name, Work work) {
@@ -85,7 +86,7 @@ benchmark::internal::Benchmark* batch(const char* name, Work work) {
       total += seconds;
       operations += static_cast<double>(n);
     }
-    state.counters["ns"] = 1e9 * total / operations;
+    if (operations > static_cast<double>(state.iterations())) state.counters["ns"] = 1e9 * total / operations;
   });
   return b->ArgName("threads")->Arg(1)->Arg(2)->Arg(8)->UseManualTime()->Unit(benchmark::kMillisecond);
 }

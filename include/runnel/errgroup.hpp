@@ -62,7 +62,9 @@ class group_options {
 // co_await g.go(...): waits for a slot.
 class slot_operation : public awaitable_base {
  public:
-  slot_operation(group_core& group, group_core::admission a) noexcept : x_group(group), x_admission(a) {}
+  slot_operation(group_core& group, group_core::admission a) noexcept : x_group(group), x_admission(a) {
+    x_waiter.ticket = a.ticket;
+  }
   slot_operation(const slot_operation&) = delete;
   slot_operation& operator=(const slot_operation&) = delete;
 
@@ -71,7 +73,7 @@ class slot_operation : public awaitable_base {
     if (!enter_operation(g)) return stop_here(g, leaf), true;
     if (x_admission.kind == group_core::admission::kind_t::queued) {
       bool stopped = false;
-      if (x_group.wait_for_ticket(g, leaf, x_waiter, x_admission.ticket, stopped)) {
+      if (x_group.wait_for_ticket(g, leaf, x_waiter, stopped)) {
         if (stopped) stop_here(g, leaf);
         return true;
       }
@@ -87,7 +89,7 @@ class slot_operation : public awaitable_base {
  private:
   group_core& x_group;
   group_core::admission x_admission;
-  waiter x_waiter;
+  ticket_waiter x_waiter;
 };
 
 // co_await g.wait(): not cancellable itself; cancellation ends the children.

@@ -35,7 +35,6 @@ inline void enter_own_context(promise_base& frame, const context& given) {
   node->attach(*node->outer, given.node().deadline());
   given.node().list_edge(node->edge);
   g.set_context(node);
-  frame.flags |= promise_base::runs_in_own_context;
 }
 
 inline void leave_own_context(promise_base& frame) noexcept {
@@ -56,18 +55,26 @@ class own_context_promise : public task_promise<T> {
     requires(!std::same_as<std::remove_cvref_t<Object>, context>)
   own_context_promise(Object&, context& given, A&...) noexcept : x_given(&given) {}
 
+  ~own_context_promise() {
+    if (x_entered) leave_own_context(*this);  // however the frame ends; its locals are gone
+  }
+
   auto initial_suspend() noexcept {
     struct installer {
       own_context_promise& promise;
       bool await_ready() const noexcept { return false; }
       void await_suspend(std::coroutine_handle<>) const noexcept {}
-      void await_resume() const { enter_own_context(promise, *promise.x_given); }
+      void await_resume() const {
+        enter_own_context(promise, *promise.x_given);
+        promise.x_entered = true;
+      }
     };
     return installer{*this};
   }
 
  private:
   context* x_given;  // the parameter, in this frame
+  bool x_entered = false;
 };
 
 }  // namespace runnel::detail

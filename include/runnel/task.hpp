@@ -38,7 +38,6 @@ struct final_awaiter {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> h) const noexcept {
     promise_base& promise = h.promise();
     link& up = *promise.cont;
-    if (promise.flags & promise_base::runs_in_own_context) [[unlikely]] leave_own_context(promise);
     h.destroy();
     if (!up.ops) [[likely]] return transfer_to(up.parent);
     return up.ops->finished(up);

@@ -23,44 +23,37 @@ namespace runnel::detail {
 //   1. A waiter is in a queue only under that queue's lock; `next` and `prev` change only there.
 //   2. Whoever takes a waiter out of a queue claims it before doing anything else with it. A claim that fails
 //      (a select that somebody else has claimed) leaves the peer with its element, and with the next waiter.
-//   3. What the peer hands over (the slot, `completed`) is written after the claim, under the queue's lock.
+//   3. What the peer hands over (an element, `outcome`) is written after the claim, under the queue's lock.
 //   4. After the claim of a plain waiter and the unlock, the peer touches only the goroutine, to schedule it; the
 //      waiter's frame may be gone as soon as it is scheduled.
 struct waiter : list_link {
   enum class kind_t : std::uint8_t { plain, select_case, foreign };
+  enum class outcome_t : std::uint8_t { pending, done, closed, closed_with_error };
 
-  goroutine* g = nullptr;         // null for a foreign waiter
+  union {
+    goroutine* g = nullptr;            // of a goroutine, once it parks
+    void (*wake)(waiter&) noexcept;    // of a foreign waiter: called once, with no lock held; the waiter may die in it
+    void* before_parking;              // the operation's own
+  };
   kind_t kind = kind_t::plain;
-  bool completed = false;         // the operation took effect (else: closed, or refused)
-  std::uint16_t index = 0;        // of the case in its select
-  void* slot = nullptr;           // where the peer leaves, or finds, what passes between the two
+  outcome_t outcome = outcome_t::pending;
+  std::uint16_t index = 0;             // of the case in its select
 };
 
-// Somebody who waits without being a goroutine: a thread in a blocking_ form, a completion handler.
-struct foreign_waiter : waiter {
-  // Called once, with no lock held, when the operation is complete. The waiter may be gone when it returns.
-  void (*wake)(foreign_waiter&) noexcept = nullptr;
-  foreign_waiter() noexcept { kind = kind_t::foreign; }
-};
-
-// A thread outside the pool that blocks until it is woken.
-class thread_waiter : public foreign_waiter {
+// A thread outside the pool that blocks until its waiter is woken.
+class thread_parker {
  public:
-  thread_waiter() noexcept {
-    foreign_waiter::wake = [](foreign_waiter& w) noexcept { static_cast<thread_waiter&>(w).notify(); };
-  }
   void wait() {
     std::unique_lock hold(x_mutex);
     x_woken.wait(hold, [this] { return x_done; });
   }
-
- private:
   void notify() noexcept {
     std::lock_guard hold(x_mutex);  // held over notify: the waiter may end this object once it has the mutex
     x_done = true;
     x_woken.notify_one();
   }
 
+ private:
   std::mutex x_mutex;
   std::condition_variable x_woken;
   bool x_done = false;
@@ -69,7 +62,7 @@ class thread_waiter : public foreign_waiter {
 // Whom to wake once the lock is left.
 struct woken {
   goroutine* g = nullptr;
-  foreign_waiter* other = nullptr;
+  waiter* other = nullptr;  // a foreign one
 
   void fire() const noexcept {
     if (g) wake(g);
@@ -91,7 +84,7 @@ class woken_batch {
   void fire() noexcept {
     x_goroutines.flush();
     while (list_link* first = x_others.pop_front()) {
-      auto& other = *static_cast<foreign_waiter*>(static_cast<waiter*>(first));
+      auto& other = *static_cast<waiter*>(first);
       other.wake(other);
     }
   }
@@ -111,7 +104,7 @@ inline bool claim(waiter& w, woken& out) noexcept {
     return true;
   }
   if (w.kind == waiter::kind_t::foreign) {
-    out.other = static_cast<foreign_waiter*>(&w);
+    out.other = &w;
     return true;
   }
   auto seen = w.g->word.load(std::memory_order_relaxed);
@@ -188,14 +181,15 @@ inline bool spend_budget(goroutine& g, promise_base* leaf) noexcept {
 inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& wakes) noexcept {
   for (;;) {
     auto seen = g.word.load(std::memory_order_seq_cst);
-    if (seen == 0) {
-      // It looks as if it ran, and then it reads the level before it next parks. But its word may be on its way to
-      // us, stored before a light fence: only a heavy fence tells.
+    auto kind = word::kind_of(seen);
+    bool waits = seen != 0 && (kind == word::plain || kind == word::registering || kind == word::parked);
+    if (!waits) {
+      // It looks as if it ran, or ended a select, and then it reads the level before it next parks. But what it has
+      // stored since, before a light fence, may be on its way to us: only a heavy fence tells.
       if (std::exchange(fenced, true)) return false;
       heavy_fence();
       continue;
     }
-    auto kind = word::kind_of(seen);
     if (kind == word::plain) {
       auto* q = reinterpret_cast<park_lock*>(seen);
       park_lock::guard hold(*q, nullptr);
@@ -209,13 +203,10 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
       return true;
     }
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
-    if (kind == word::registering || kind == word::parked) {
-      auto stopped = word::with_kind(seen, word::stopped);
-      if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
-      if (kind == word::parked) wakes.add(&g);
-      return true;
-    }
-    return false;  // self, stopped, claimed: it looks at its word, or at the level, before it parks again
+    auto stopped = word::with_kind(seen, word::stopped);
+    if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
+    if (kind == word::parked) wakes.add(&g);
+    return true;
   }
 }
 

@@ -53,6 +53,13 @@ std::string text_of(model::word w) {
   return text + "." + std::to_string(w.generation);
 }
 
+// As a cell of a table.
+std::string cell(std::string_view text) {
+  std::string out;
+  for (char c : text) out.append(c == '|' ? 1 : 0, '\\').push_back(c);
+  return out;
+}
+
 class run {
  public:
   explicit run(const model::configuration& c) : x_conf(c), x_model(x_conf), x_explorer(x_model) {
@@ -103,7 +110,7 @@ class report {
     ++x_runs;
     x_states += it.result.states;
     if (x_options.table)
-      std::printf("| %s | %zu | %zu |\n", c.name.c_str(), it.result.states, it.result.ends);
+      std::printf("| %s | %zu | %zu |\n", cell(c.name).c_str(), it.result.states, it.result.ends);
     else
       std::printf("%s  %-86s %9zu states %5zu ends %6.2f s\n", it.fault() ? "WRONG" : "right", c.name.c_str(),
                   it.result.states, it.result.ends, it.seconds);
@@ -125,7 +132,7 @@ class report {
     const bool found = it.result.fault || it.result.repeats;
     if (!found) ++x_failures;
     if (x_options.table)
-      std::printf("| `%s`: %s | %s | %s | %zu |\n", m.name, m.breaks, where.name.c_str(),
+      std::printf("| `%s`: %s | %s | %s | %zu |\n", m.name, m.breaks, cell(where.name).c_str(),
                   found ? it.fault() : "NOT FOUND", it.result.states);
     else
       std::printf("%s  %-28s %9zu states  %s\n", found ? "found" : "NOT FOUND", m.name, it.result.states,

@@ -26,7 +26,42 @@ template <class T>
 using element_of = std::conditional_t<std::is_void_v<T>, unit,
                                       std::conditional_t<std::is_nothrow_move_constructible_v<T>, T, std::unique_ptr<T>>>;
 
-enum class transfer : std::uint8_t { done, would_block, closed };
+using transfer = waiter::outcome_t;  // `pending`: it would have to wait
+
+// Who waits to receive: the element, or the error that the channel was closed with, is left here. Trivially destructible:
+// take() and discard() end what is there.
+template <class E>
+struct recv_waiter : waiter {
+  union {
+    alignas(E) std::byte element_bytes[sizeof(E)];
+    alignas(std::exception_ptr) std::byte error_bytes[sizeof(std::exception_ptr)];
+  };
+
+  recv_waiter() noexcept : element_bytes{} {}
+  E& element() noexcept { return *std::launder(reinterpret_cast<E*>(element_bytes)); }
+  std::exception_ptr& error() noexcept { return *std::launder(reinterpret_cast<std::exception_ptr*>(error_bytes)); }
+
+  void deliver(E&& e) noexcept {
+    std::construct_at(reinterpret_cast<E*>(element_bytes), std::move(e));
+    outcome = outcome_t::done;
+  }
+  void close(const std::exception_ptr& e) noexcept {
+    outcome = e ? outcome_t::closed_with_error : outcome_t::closed;
+    if (e) std::construct_at(reinterpret_cast<std::exception_ptr*>(error_bytes), e);
+  }
+  void discard() noexcept {
+    if (outcome == outcome_t::done) std::destroy_at(&element());
+    if (outcome == outcome_t::closed_with_error) std::destroy_at(&error());
+    outcome = outcome_t::pending;
+  }
+};
+
+// Who waits to send: the element is taken from where it is.
+template <class E>
+struct send_waiter : waiter {
+  E* source;
+  explicit send_waiter(E& e) noexcept : source(&e) {}
+};
 
 // Invariants:
 //   1. Everything but the reference counts changes under `lock` only. Nothing of the user's runs under it but the
@@ -74,35 +109,27 @@ class chan_core {
   transfer send(E& element, woken& out) noexcept {
     if (is_closed()) return transfer::closed;
     if (waiter* w = take(receivers, out)) {
-      static_cast<result_slot<E>*>(w->slot)->emplace(std::move(element));
-      w->completed = true;
+      static_cast<recv_waiter<E>*>(w)->deliver(std::move(element));
       return transfer::done;
     }
-    if (len() == x_capacity) return transfer::would_block;
+    if (len() == x_capacity) return transfer::pending;
     append(std::move(element));
     return transfer::done;
   }
+  // Leaves the outcome, and what belongs to it, in `into`.
   template <class E>
-  transfer recv(result_slot<E>& into, woken& out) noexcept {
+  void recv(recv_waiter<E>& into, woken& out) noexcept {
     if (len() > 0) {
       E* oldest = slots_of<E>() + x_first;
-      into.emplace(std::move(*oldest));
+      into.deliver(std::move(*oldest));
       std::destroy_at(oldest);
       drop_oldest();
-      if (waiter* w = take(senders, out)) {
-        append(std::move(*static_cast<E*>(w->slot)));
-        w->completed = true;
-      }
-      return transfer::done;
+      if (waiter* w = take(senders, out)) append(std::move(*sent_by<E>(w)));
+    } else if (waiter* w = take(senders, out)) {
+      into.deliver(std::move(*sent_by<E>(w)));
+    } else if (is_closed()) {
+      into.close(x_error);
     }
-    if (waiter* w = take(senders, out)) {
-      into.emplace(std::move(*static_cast<E*>(w->slot)));
-      w->completed = true;
-      return transfer::done;
-    }
-    if (!is_closed()) return transfer::would_block;
-    if (x_error) into.fail(x_error);
-    return transfer::closed;
   }
 
   // False: it was closed already.
@@ -115,10 +142,13 @@ class chan_core {
       x_closed.store(true, std::memory_order_relaxed);
       x_error = std::move(error);
       for (woken one; waiter* w = take(receivers, one); one = {}) {
-        if (x_error) static_cast<result_slot<E>*>(w->slot)->fail(x_error);  // it may outlive the channel
+        static_cast<recv_waiter<E>*>(w)->close(x_error);  // a copy: the receiver may outlive the channel
         all.add(one);
       }
-      for (woken one; take(senders, one); one = {}) all.add(one);
+      for (woken one; waiter* w = take(senders, one); one = {}) {
+        w->outcome = transfer::closed;
+        all.add(one);
+      }
     }
     all.fire();
     return true;
@@ -153,6 +183,11 @@ class chan_core {
     if (at >= x_capacity) at -= x_capacity;
     std::construct_at(slots_of<std::remove_reference_t<E>>() + at, std::move(element));
     x_count.store(n + 1, std::memory_order_relaxed);
+  }
+  template <class E>
+  static E* sent_by(waiter* w) noexcept {
+    w->outcome = transfer::done;
+    return static_cast<send_waiter<E>*>(w)->source;
   }
   void drop_oldest() noexcept {
     if (++x_first == x_capacity) x_first = 0;

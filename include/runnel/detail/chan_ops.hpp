@@ -47,16 +47,26 @@ namespace detail {
 template <class T>
 using received = std::conditional_t<std::is_void_v<T>, bool, std::optional<std::conditional_t<std::is_void_v<T>, int, T>>>;
 
-// Empty when the channel is closed and drained; rethrows the error that it was closed with.
+// What was received; empty when the channel is closed and drained; rethrows the error that it was closed with.
 template <class T>
-received<T> unwrap(result_slot<element_of<T>>& slot) {
-  if (slot.failed()) [[unlikely]] std::rethrow_exception(slot.take_error());
+received<T> unwrap(recv_waiter<element_of<T>>& w) {
+  using E = element_of<T>;
+  if (w.outcome == transfer::closed_with_error) [[unlikely]] {
+    std::exception_ptr error = w.error();
+    w.discard();
+    std::rethrow_exception(std::move(error));
+  }
+  if (w.outcome != transfer::done) return received<T>();
+  struct ender {
+    recv_waiter<E>& w;
+    ~ender() { w.discard(); }
+  } end{w};
   if constexpr (std::is_void_v<T>)
-    return std::exchange(slot.x_state, result_slot<unit>::state::empty) == result_slot<unit>::state::value;
-  else if constexpr (std::is_same_v<element_of<T>, T>)
-    return slot.has_value() ? received<T>(slot.take()) : received<T>();
+    return true;
+  else if constexpr (std::is_same_v<E, T>)
+    return received<T>(std::move(w.element()));
   else
-    return slot.has_value() ? received<T>(std::move(*slot.take())) : received<T>();
+    return received<T>(std::move(*w.element()));
 }
 
 template <class T, class... A>
@@ -73,42 +83,44 @@ struct nil_channel {
   static inline constinit list_head waiters;
 };
 
-// The shape of every channel operation: `Op::attempt` transfers under the lock if that is possible now.
-template <class Op>
+// The shape of every channel operation. Waiter is what it leaves in a queue; Op says what it attempts under the lock.
+template <class Op, class Waiter>
 class channel_operation : public awaitable_base {
  public:
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
-    auto& op = static_cast<Op&>(*this);
+    auto* core = static_cast<chan_core*>(x_waiter.before_parking);
     if (!enter_operation(g)) [[unlikely]] return stop_here(g, leaf), true;
-    if (!x_core) [[unlikely]] return wait_for_ever(g, leaf);
+    if (!core) [[unlikely]] return wait_for_ever(g, leaf);
     processor& here = *g.proc;
-    park_lock& q = x_core->lock();
+    park_lock& q = core->lock();
     woken peer;
     bool biased = q.lock(&here);
-    x_outcome = op.attempt(*x_core, peer);
-    if (x_outcome != transfer::would_block) {
+    Op::attempt(*core, x_waiter, peer);
+    if (x_waiter.outcome != transfer::pending) {
       q.unlock(biased);
       peer.fire(here);
       return spend_budget(g, leaf);
     }
-    bool parked = park(g, leaf, q, x_waiter, op.queue(*x_core));
+    bool parked = park(g, leaf, q, x_waiter, Op::queue(*core));
     q.unlock(biased);
     if (!parked) [[unlikely]] stop_here(g, leaf);
     return true;
   }
 
  protected:
-  explicit channel_operation(chan_core* core) noexcept : x_core(core) {}
+  template <class... A>
+  explicit channel_operation(chan_core* core, A&... args) noexcept : x_waiter(args...) {
+    x_waiter.before_parking = core;
+  }
   channel_operation(const channel_operation&) = delete;
   channel_operation& operator=(const channel_operation&) = delete;
   ~channel_operation() = default;
 
-  bool succeeded() const noexcept { return x_outcome == transfer::done || x_waiter.completed; }
-
-  chan_core* x_core;
-  waiter x_waiter;
-  transfer x_outcome = transfer::would_block;
+  void check_sent() const {
+    if (x_waiter.outcome != transfer::done) [[unlikely]] throw closed_channel();
+  }
+  Waiter x_waiter;
 
  private:
   RUNNEL_NOINLINE bool wait_for_ever(goroutine& g, promise_base* leaf) noexcept {
@@ -121,59 +133,41 @@ class channel_operation : public awaitable_base {
 };
 
 template <class T>
-class recv_operation : public channel_operation<recv_operation<T>> {
+class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<element_of<T>>> {
  public:
-  explicit recv_operation(chan_core* core) noexcept : channel_operation<recv_operation>(core) {
-    this->x_waiter.slot = &x_element;
-  }
-  ~recv_operation() { x_element.discard(); }
-  received<T> resume() { return unwrap<T>(x_element); }
+  explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
+  ~recv_operation() { this->x_waiter.discard(); }
+  received<T> resume() { return unwrap<T>(this->x_waiter); }
 
- private:
-  friend channel_operation<recv_operation>;
-  transfer attempt(chan_core& core, woken& peer) noexcept { return core.recv(x_element, peer); }
+  static void attempt(chan_core& core, recv_waiter<element_of<T>>& w, woken& peer) noexcept { core.recv(w, peer); }
   static list_head& queue(chan_core& core) noexcept { return core.receivers; }
+};
 
-  result_slot<element_of<T>> x_element;
+template <class E>
+struct sending {
+  static void attempt(chan_core& core, send_waiter<E>& w, woken& peer) noexcept {
+    w.outcome = core.send(*w.source, peer);
+  }
+  static list_head& queue(chan_core& core) noexcept { return core.senders; }
 };
 
 template <class T>
-class send_operation : public channel_operation<send_operation<T>> {
+class send_operation : public channel_operation<sending<element_of<T>>, send_waiter<element_of<T>>> {
  public:
   template <class... A>
   explicit send_operation(chan_core* core, std::in_place_t, A&&... args)
-      : channel_operation<send_operation>(core), x_element(make_element<T>(std::forward<A>(args)...)) {
-    this->x_waiter.slot = &x_element;
-  }
-  void resume() const {
-    if (!this->succeeded()) [[unlikely]] throw closed_channel();
-  }
+      : send_operation::channel_operation(core, x_element), x_element(make_element<T>(std::forward<A>(args)...)) {}
+  void resume() const { this->check_sent(); }
 
  private:
-  friend channel_operation<send_operation>;
-  transfer attempt(chan_core& core, woken& peer) noexcept { return core.send(x_element, peer); }
-  static list_head& queue(chan_core& core) noexcept { return core.senders; }
-
   [[no_unique_address]] element_of<T> x_element;
 };
 
 template <class T>
-class send_moved_operation : public channel_operation<send_moved_operation<T>> {
+class send_moved_operation : public channel_operation<sending<T>, send_waiter<T>> {
  public:
-  send_moved_operation(chan_core* core, T& value) noexcept
-      : channel_operation<send_moved_operation>(core), x_value(value) {
-    this->x_waiter.slot = &x_value;
-  }
-  void resume() const {
-    if (!this->succeeded()) [[unlikely]] throw closed_channel();
-  }
-
- private:
-  friend channel_operation<send_moved_operation>;
-  transfer attempt(chan_core& core, woken& peer) noexcept { return core.send(x_value, peer); }
-  static list_head& queue(chan_core& core) noexcept { return core.senders; }
-
-  T& x_value;
+  send_moved_operation(chan_core* core, T& value) noexcept : send_moved_operation::channel_operation(core, value) {}
+  void resume() const { this->check_sent(); }
 };
 
 template <class E>
@@ -213,65 +207,67 @@ template <class T>
 tried<T> try_recv(chan_core* core) {
   using state = typename tried<T>::state_t;
   if (!core) return tried<T>(state::would_block);
-  result_slot<element_of<T>> element;
+  recv_waiter<element_of<T>> into;
   woken peer;
-  transfer outcome;
   {
     park_lock::guard hold(core->lock(), this_processor());
-    outcome = core->recv(element, peer);
+    core->recv(into, peer);
   }
   peer.fire();
-  if (outcome == transfer::closed) element.discard();  // the error is for those who wait
-  if (outcome != transfer::done) return tried<T>(outcome == transfer::closed ? state::closed : state::would_block);
+  if (into.outcome == transfer::pending) return tried<T>(state::would_block);
+  if (into.outcome != transfer::done) {
+    into.discard();  // an error is for those who wait
+    return tried<T>(state::closed);
+  }
   if constexpr (std::is_void_v<T>)
     return tried<T>(std::monostate());
   else
-    return tried<T>(std::move(*unwrap<T>(element)));
+    return tried<T>(std::move(*unwrap<T>(into)));
 }
 
-inline void refuse_blocking() {
-  if (this_processor())
-    throw misuse_error("runnel: a blocking_ form would block a thread that runs goroutines: co_await the plain form");
-}
-
-// Blocks a plain thread until the operation has completed. Returns whether it took effect.
-template <class Attempt>
-bool block_until(chan_core* core, list_head& queue, void* slot, Attempt&& attempt) {
-  woken peer;
-  thread_waiter self;
-  self.slot = slot;
-  transfer outcome;
-  {
-    park_lock::guard hold(core->lock(), nullptr);
-    outcome = attempt(peer);
-    if (outcome == transfer::would_block) queue.push_back(&self);
+// A plain thread that waits in a channel's queue.
+template <class Waiter>
+class blocked_thread : public Waiter {
+ public:
+  template <class... A>
+  explicit blocked_thread(chan_core* core, A&... args) : Waiter(args...) {
+    if (this_processor())
+      throw misuse_error("runnel: a blocking_ form would block a thread that runs goroutines: co_await the plain form");
+    if (!core) throw misuse_error("runnel: a blocking operation on the nil channel would block this thread for ever");
+    this->kind = waiter::kind_t::foreign;
+    this->wake = [](waiter& self) noexcept { static_cast<blocked_thread&>(static_cast<Waiter&>(self)).x_thread.notify(); };
   }
-  peer.fire();
-  if (outcome != transfer::would_block) return outcome == transfer::done;
-  self.wait();
-  return self.completed;
-}
+  template <class Op>
+  void complete(chan_core& core) {
+    woken peer;
+    bool waits;
+    {
+      park_lock::guard hold(core.lock(), nullptr);
+      Op::attempt(core, *this, peer);
+      waits = this->outcome == transfer::pending;
+      if (waits) Op::queue(core).push_back(this);
+    }
+    peer.fire();
+    if (waits) x_thread.wait();
+  }
 
-[[noreturn]] inline void refuse_nil() {
-  throw misuse_error("runnel: a blocking operation on the nil channel would block this thread for ever");
-}
+ private:
+  thread_parker x_thread;
+};
 
 template <class T, class... A>
 void blocking_send(chan_core* core, std::in_place_t, A&&... args) {
-  refuse_blocking();
-  if (!core) refuse_nil();
   auto element = make_element<T>(std::forward<A>(args)...);
-  if (!block_until(core, core->senders, &element, [&](woken& peer) { return core->send(element, peer); }))
-    throw closed_channel();
+  blocked_thread<send_waiter<element_of<T>>> self(core, element);
+  self.template complete<sending<element_of<T>>>(*core);
+  if (self.outcome != transfer::done) throw closed_channel();
 }
 
 template <class T>
 received<T> blocking_recv(chan_core* core) {
-  refuse_blocking();
-  if (!core) refuse_nil();
-  result_slot<element_of<T>> element;
-  block_until(core, core->receivers, &element, [&](woken& peer) { return core->recv(element, peer); });
-  return unwrap<T>(element);
+  blocked_thread<recv_waiter<element_of<T>>> self(core);
+  self.template complete<recv_operation<T>>(*core);
+  return unwrap<T>(self);
 }
 
 }  // namespace detail

@@ -194,11 +194,8 @@ RUNNEL_NOINLINE inline void frame_deallocate_large(void* block, std::size_t size
 /// For tests: a function that returns true for every allocation that shall fail. See RUNNEL_FAULT_INJECTION.
 inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nullptr};
 
-/// Memory for a frame, aligned to 16. Never inlined: compiler.hpp, hazard 3.
-///
-/// Throws: std::bad_alloc, having changed nothing.
-/// Thread-safety: any thread, also for a block of another thread, also while threads and static objects end.
-[[nodiscard]] RUNNEL_NOINLINE inline void* frame_allocate(std::size_t size) {
+/// frame_allocate() for a caller that is itself never inlined.
+[[nodiscard]] RUNNEL_ALWAYS_INLINE void* frame_allocate_inline(std::size_t size) {
 #if RUNNEL_FAULT_INJECTION
   auto fails = frame_alloc_hook.load(std::memory_order_acquire);  // after whatever the test set up for it
   if (fails && fails(size)) throw std::bad_alloc();
@@ -212,6 +209,12 @@ inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nu
   cache->counts[c].store(n - 1, std::memory_order_relaxed);
   return cache->blocks[c][n - 1];
 }
+
+/// Memory for a frame, aligned to 16. Never inlined: compiler.hpp, hazard 3.
+///
+/// Throws: std::bad_alloc, having changed nothing.
+/// Thread-safety: any thread, also for a block of another thread, also while threads and static objects end.
+[[nodiscard]] RUNNEL_NOINLINE inline void* frame_allocate(std::size_t size) { return frame_allocate_inline(size); }
 
 /// Takes back what frame_allocate(size) returned; not null.
 RUNNEL_NOINLINE inline void frame_deallocate(void* block, std::size_t size) noexcept {

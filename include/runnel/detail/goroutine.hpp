@@ -83,7 +83,7 @@ inline std::uint64_t of(const park_lock* q) noexcept { return reinterpret_cast<s
 //
 //   word     written by the goroutine (to park, to end a select), by the claimer (to 0 or claimed), by a canceller
 //   context  written by the goroutine; read by cancellers, under q or together with the generation
-struct goroutine : fifo_link, member, task_link<void> {
+struct goroutine : fifo_link, task_link<void>, member {  // member last: the next fields fill its tail
   std::uint8_t budget = 0;       // operations that may still complete without waiting before others get a turn
   bool stop : 1 = false;         // unwind, do not resume
   bool listed : 1 = false;       // home lists this goroutine

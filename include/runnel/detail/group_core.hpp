@@ -28,6 +28,11 @@ namespace runnel::detail {
 
 inline constexpr std::size_t no_limit = SIZE_MAX;
 
+// Who waits for its child to get a slot.
+struct ticket_waiter : waiter {
+  std::uint64_t ticket = 0;
+};
+
 // Invariants:
 //   1. x_left counts children that have been accepted and have not ended, and one more for the owner until it joins.
 //      Who brings it to zero continues the joiner; then nobody but the joiner touches the group.
@@ -92,8 +97,8 @@ class group_core : public goroutine_owner {
   bool ticket_refused(std::uint64_t ticket) const noexcept { return ticket >= x_first_refused; }
 
   // Parks g until its ticket is called. Returns false if that has happened already; `stopped` if g's context is done.
-  bool wait_for_ticket(goroutine& g, promise_base* leaf, waiter& w, std::uint64_t ticket, bool& stopped) noexcept {
-    w.slot = reinterpret_cast<void*>(static_cast<std::uintptr_t>(ticket));
+  bool wait_for_ticket(goroutine& g, promise_base* leaf, ticket_waiter& w, bool& stopped) noexcept {
+    std::uint64_t ticket = w.ticket;
     park_lock& q = hashed_lock(this);
     park_lock::guard hold(q, nullptr);
     if (ticket < x_called || ticket_refused(ticket)) return false;
@@ -183,8 +188,8 @@ class group_core : public goroutine_owner {
   }
   void call_ticket(std::uint64_t ticket, woken& out) noexcept {
     for (list_link* l = x_waiters.first(); l != x_waiters.end(); l = l->next) {
-      auto* w = static_cast<waiter*>(l);
-      if (reinterpret_cast<std::uintptr_t>(w->slot) != ticket) continue;
+      auto* w = static_cast<ticket_waiter*>(static_cast<waiter*>(l));
+      if (w->ticket != ticket) continue;
       unlink(w);
       claim(*w, out);
       return;

@@ -9,6 +9,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <type_traits>
@@ -144,51 +145,42 @@ struct task_link : link {
   result_slot<T> result;
 };
 
-// The size of the frame that is being made on this thread, on its way from operator new to the promise.
-struct frame_extent {
-  std::byte* begin = nullptr;
-  std::size_t size = 0;
-};
-inline constinit thread_local frame_extent t_new_frame{};
-
-RUNNEL_NOINLINE inline void* allocate_frame(std::size_t size) {
-  void* frame = frame_allocate(size);
-  t_new_frame = {static_cast<std::byte*>(frame), size};
-  return frame;
-}
-RUNNEL_NOINLINE inline frame_extent new_frame_extent() noexcept { return t_new_frame; }
-
 // The first base of every promise, so that frame and promise convert into each other by a constant.
 struct promise_base {
-  static constexpr std::uint32_t runs_in_own_context = 1;  // flags: the first parameter is a context
-
   link* cont = nullptr;             // who awaits this frame
   goroutine* g = nullptr;           // whose frame it is; null: a fork-join child's that has never parked
-  std::uint32_t frame_size = 0;     // 0: unknown (the frame was not made by our operator new)
-  std::uint32_t flags = 0;
+  std::uint32_t frame_size;         // written by operator new, before the constructor, and not by that
 
-  promise_base() noexcept {
-    auto extent = new_frame_extent();
-    auto offset = reinterpret_cast<std::byte*>(this) - extent.begin;
-    if (extent.begin && offset >= 0 && static_cast<std::size_t>(offset) < extent.size)
-      frame_size = static_cast<std::uint32_t>(extent.size);
-  }
+  promise_base() noexcept {}  // NOLINT: frame_size is operator new's
   promise_base(const promise_base&) = delete;
   promise_base& operator=(const promise_base&) = delete;
 
-  static void* operator new(std::size_t size) { return allocate_frame(size); }
+  static void* operator new(std::size_t size);
   static void operator delete(void* frame, std::size_t size) noexcept { frame_deallocate(frame, size); }
 
   std::coroutine_handle<promise_base> handle() noexcept {
     return std::coroutine_handle<promise_base>::from_promise(*this);
   }
-  // Whether an object lives in this frame. Meaningless when frame_size is 0.
+  // Whether an object lives in this frame.
   bool contains(const void* object) noexcept {
     auto begin = reinterpret_cast<std::uintptr_t>(handle().address());
     auto at = reinterpret_cast<std::uintptr_t>(object);
     return at >= begin && at < begin + frame_size;
   }
 };
+
+// Where a promise begins in its frame: behind the two pointers of the coroutine.
+inline constexpr std::size_t promise_offset = 2 * sizeof(void*);
+
+// Never inlined: the frame's size is written to where the promise will be, and no compiler may see that the promise's
+// lifetime has not begun.
+RUNNEL_NOINLINE inline void* allocate_frame(std::size_t size) {
+  auto* frame = static_cast<std::byte*>(frame_allocate_inline(size));
+  auto stored = static_cast<std::uint32_t>(size);
+  std::memcpy(frame + promise_offset + offsetof(promise_base, frame_size), &stored, sizeof stored);
+  return frame;
+}
+inline void* promise_base::operator new(std::size_t size) { return allocate_frame(size); }
 
 // Control passes from one frame to another by symmetric transfer where that is a tail call. Where it is not (g++
 // without optimisation, or under a sanitizer), the next frame is left in a slot and resume() goes on with it, so

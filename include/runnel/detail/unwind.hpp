@@ -13,9 +13,6 @@
 
 namespace runnel::detail {
 
-// A context node that a frame installed for itself, because its first parameter is a context. Defined in context.hpp.
-void leave_own_context(promise_base& frame) noexcept;
-
 // The frame above; null at a root, and where this unwinding may stop.
 inline promise_base* frame_above(promise_base* p) noexcept {
   return p->cont->ops && p->cont->ops->ends_unwinding() ? nullptr : p->cont->parent;
@@ -25,7 +22,7 @@ inline promise_base* frame_above(promise_base* p) noexcept {
 // heap; then it is joined before the next frame dies, which is early but safe.
 inline promise_base* frame_of_scope(promise_base* leaf, const scope_base* scope) noexcept {
   for (promise_base* p = leaf; p; p = frame_above(p))
-    if (p->frame_size == 0 || p->contains(scope)) return p;
+    if (p->contains(scope)) return p;
   return nullptr;
 }
 
@@ -59,7 +56,6 @@ inline promise_base* unwind(processor& here, goroutine* g) noexcept {
         home = g->scopes != mark ? frame_of_scope(at, g->scopes) : nullptr;
       }
       link& up = *at->cont;
-      if (at->flags & promise_base::runs_in_own_context) leave_own_context(*at);
       at->handle().destroy();
       if (up.ops) {
         bool ends = up.ops->ends_unwinding();
