@@ -33,14 +33,14 @@ rn::task<> limited() {
 }
 
 // The first error cancels the others and is rethrown where the group stands.
-struct on_exit {  // a destructor is all that clean-up takes: cancellation unwinds
-  explicit on_exit(std::atomic<int>& n) : count(n) {}
-  ~on_exit() { ++count; }
+struct at_the_end {  // a destructor is all that clean-up takes: cancellation unwinds
+  explicit at_the_end(std::atomic<int>& n) : count(n) {}
+  ~at_the_end() { ++count; }
   std::atomic<int>& count;
 };
 
 rn::task<> wait_for_ever(rn::chan<int> silent, rn::wait_group& ready, std::atomic<int>& unwound) {
-  on_exit guard(unwound);
+  at_the_end guard(unwound);
   ready.done();
   co_await silent.recv();
   std::puts("never printed: nobody sends");

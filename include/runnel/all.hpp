@@ -103,8 +103,12 @@ class fork_operation_base : public awaitable_base {
       stop_here(goroutine_of(leaf), leaf);
       return std::noop_coroutine();
     }
-    for (std::uint32_t i = n; i-- > 1;) here.core->push_child(here, &nth(i));
-    if (n > 1) here.core->offer_children(here);
+    if (n > 1) {
+      here.gate.enter();
+      for (std::uint32_t i = n; i-- > 1;) here.push_child(&nth(i));
+      here.gate.leave();
+      here.core->offer_children(here);
+    }
     return transfer_to(fork_join::enter(here, nth(0)));
   }
   // In the parent, after the last child. Rethrows what decided the join.

@@ -60,6 +60,8 @@ class cancel_node : public member {
   explicit cancel_node(form f = form::scoped) noexcept
       : member(member::kind_t::node), x_shielded(f == form::shielded), x_shared(f == form::shared) {}
   cancel_node(const cancel_node&) = delete;
+  static void* operator new(std::size_t size) { return frame_allocate(size); }
+  static void operator delete(void* node, std::size_t size) noexcept { frame_deallocate(node, size); }
   cancel_node& operator=(const cancel_node&) = delete;
 
   std::uint8_t level() const noexcept { return x_level.load(std::memory_order_seq_cst); }

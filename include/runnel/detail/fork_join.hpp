@@ -23,11 +23,14 @@ namespace runnel::detail {
 
 class fork_join;
 
-// One child. It lives in the parent's awaiter, with the link that its root frame reports to.
+// One child. It lives in the parent's awaiter, with the link that its root frame reports to. Its list_link has two
+// uses: in a queue until the child begins, then the place of its goroutine.
 struct fork_child_base : list_link {
   fork_join* join = nullptr;
   promise_base* entry = nullptr;  // the root frame; null once it has ended
-  goroutine* g = nullptr;         // once it has been promoted
+
+  goroutine* g() const noexcept { return reinterpret_cast<goroutine*>(list_link::prev); }  // null: not promoted
+  void set_g(goroutine* goroutine) noexcept { list_link::prev = reinterpret_cast<list_link*>(goroutine); }
 };
 
 template <class T>
@@ -41,7 +44,7 @@ struct fork_child : fork_child_base, task_link<T> {};
 //   3. The join's context exists from the first promotion on (`x_linked`, under chain_lock and x_lock). Whoever
 //      decides the join (first failure, winner of a race) cancels the context if it exists; who makes it looks at
 //      the decision afterwards.
-//   4. A promotion allocates one goroutine, and may fail with bad_alloc, before anything has changed. A child that
+//   4. A promotion allocates a goroutine, and a node for each join that has none, and may fail with bad_alloc, before anything has changed. A child that
 //      was unwound leaves its goroutine as a spare, so that stopping the parent never allocates.
 //
 //   x_left   counted down by any thread (acq_rel: results before the parent's await_resume)
@@ -87,10 +90,10 @@ class fork_join {
   // In the parent, when all children have ended.
   std::exception_ptr finish() noexcept {
     if (x_linked) {
-      node().detach();
-      std::destroy_at(&node());
+      x_node->detach();
       x_linked = false;
     }
+    delete std::exchange(x_node, nullptr);
     delete std::exchange(x_spare, nullptr);
     return std::move(x_error);
   }
@@ -133,6 +136,7 @@ class fork_join {
 
   static promise_base* enter(processor& here, fork_child_base& child) noexcept {
     here.current = reinterpret_cast<std::uintptr_t>(&child) | 1;
+    child.set_g(nullptr);
     return child.entry;
   }
 
@@ -148,11 +152,12 @@ class fork_join {
 
   // Makes a goroutine of a child that is about to park, or that opens a scope. Throws bad_alloc.
   static goroutine* promote(fork_child_base& child, processor& here) {
+    child.join->link();
     return promote(child, here, new goroutine);
   }
 
-  // The context of the join's children.
-  cancel_node& node() noexcept { return *std::launder(reinterpret_cast<cancel_node*>(x_node)); }
+  // The context of the join's children, once it is linked.
+  cancel_node& node() noexcept { return *x_node; }
 
  private:
   // processor::current, taken apart.
@@ -162,26 +167,28 @@ class fork_join {
   static goroutine* goroutine_of(std::uintptr_t current) noexcept { return reinterpret_cast<goroutine*>(current); }
 
   static constexpr std::uint32_t longest_run = 64;  // transfers in a row; then the pump looks at everybody else
-  static inline constinit spinlock chain_lock;      // linking is rare: once for each join in which a child parks
+  static inline std::mutex chain_lock;              // linking is rare: once for each join in which a child parks
 
   static goroutine* promote(fork_child_base& child, processor& here, goroutine* g) noexcept {
-    child.join->link();
     g->home = &child.join->node();
     g->context.store(g->home, std::memory_order_relaxed);
     g->proc = &here;
     g->budget = goroutine::full_budget;
-    child.g = g;
+    child.set_g(g);
     return g;
   }
 
-  // Links this join's context into the tree, and before it those of the joins around it, outermost first.
-  void link() noexcept {
+  // Links this join's context into the tree, and before it those of the joins around it, outermost first. Throws
+  // bad_alloc before anything is linked; never if this join is linked already.
+  void link() {
     std::lock_guard hold(chain_lock);
     if (x_linked) return;
     fork_join* at = this;
     at->x_inner = nullptr;
     cancel_node* above;
-    while (!(above = at->context_above())) {
+    for (;;) {
+      if (!at->x_node) at->x_node = new cancel_node;
+      if ((above = at->context_above())) break;
       fork_join* outer = at->join_above();
       outer->x_inner = at;
       at = outer;
@@ -190,8 +197,7 @@ class fork_join {
       bool decided;
       {
         std::lock_guard hold_join(at->x_lock);
-        std::construct_at(&at->node());
-        at->node().attach(*above);
+        at->x_node->attach(*above);
         at->x_linked = true;
         decided = at->x_decided.load(std::memory_order_relaxed);
       }
@@ -203,7 +209,7 @@ class fork_join {
   cancel_node* context_above() const noexcept {
     if (x_resumes_as & 1) {
       auto* child = child_of(x_resumes_as);
-      if (child->g) return child->g->context.load(std::memory_order_relaxed);
+      if (child->g()) return child->g()->context.load(std::memory_order_relaxed);
       return child->join->x_linked ? &child->join->node() : nullptr;
     }
     return goroutine_of(x_resumes_as)->context.load(std::memory_order_relaxed);
@@ -214,8 +220,9 @@ class fork_join {
 
   void end_goroutine(fork_child_base& child, bool keep) noexcept {
     child.entry = nullptr;
-    goroutine* g = std::exchange(child.g, nullptr);
-    if (!g) return;
+    goroutine* g = child.g();
+    if (!g) [[likely]] return;
+    child.set_g(nullptr);
     if (g->listed) g->home->unlist(*g);
     g->listed = false;
     if (keep) {
@@ -237,7 +244,7 @@ class fork_join {
     here.current = x_resumes_as;
     if (!(x_resumes_as & 1))
       goroutine_of(x_resumes_as)->proc = &here;
-    else if (goroutine* g = child_of(x_resumes_as)->g)
+    else if (goroutine* g = child_of(x_resumes_as)->g())
       g->proc = &here;
     return x_parent;
   }
@@ -246,8 +253,8 @@ class fork_join {
   goroutine* parent_goroutine() noexcept {
     if (!(x_resumes_as & 1)) return goroutine_of(x_resumes_as);
     auto* child = child_of(x_resumes_as);
-    if (!child->g) promote(*child, *this_processor(), std::exchange(x_spare, nullptr));
-    return child->g;
+    if (!child->g()) promote(*child, *this_processor(), std::exchange(x_spare, nullptr));
+    return child->g();
   }
   void stop_parent(processor& here) noexcept {
     goroutine* g = parent_goroutine();
@@ -269,7 +276,7 @@ class fork_join {
   goroutine* x_spare = nullptr;
   fork_child_base* x_winner = nullptr;
   std::exception_ptr x_error;
-  alignas(cancel_node) std::byte x_node[sizeof(cancel_node)];
+  cancel_node* x_node = nullptr;
 };
 
 // The goroutine that a frame belongs to. Promotes a fork-join child that has none yet, which may throw bad_alloc.
@@ -280,7 +287,7 @@ RUNNEL_NOINLINE inline goroutine* find_goroutine(promise_base* leaf) {
     if ((g = p->g)) break;
     if (p->cont->ops && p->cont->ops->child) {
       auto* child = p->cont->ops->child(*p->cont);
-      g = child->g ? child->g : fork_join::promote(*child, *this_processor());
+      g = child->g() ? child->g() : fork_join::promote(*child, *this_processor());
       p->g = g;
       break;
     }
@@ -300,7 +307,7 @@ inline goroutine* current_goroutine() {
   if (!here || !here->current) return nullptr;
   if (!(here->current & 1)) return reinterpret_cast<goroutine*>(here->current);
   auto* child = reinterpret_cast<fork_child_base*>(here->current & ~std::uintptr_t{1});
-  goroutine* g = child->g ? child->g : fork_join::promote(*child, *here);
+  goroutine* g = child->g() ? child->g() : fork_join::promote(*child, *here);
   here->current = reinterpret_cast<std::uintptr_t>(g);
   return g;
 }

@@ -41,8 +41,8 @@ namespace runnel::detail {
 //      the lock of that home, whichever pool it is given to.
 //   4. System calls are made under no lock.
 
-inline constexpr std::size_t frame_classes = 64;  // of frame_unit bytes each: up to 1 KiB; else operator new
-inline constexpr std::size_t frame_batch = 64;    // how many blocks a cache takes or gives at once
+inline constexpr std::size_t frame_batch = 64;  // how many blocks a cache takes or gives at once, at most
+constexpr std::size_t frame_batch_of(std::size_t c) noexcept { return c < frame_fine_classes ? frame_batch : 16; }
 
 static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= frame_unit, "large frames come from operator new");
 
@@ -155,7 +155,7 @@ RUNNEL_NOINLINE inline void* frame_allocate_refill(std::size_t c) {
   frame_cache* cache = t_frame_cache ? t_frame_cache : make_frame_cache();
   void* one[1];
   void** blocks = cache ? cache->blocks[c] : one;
-  std::size_t n = the_frame_depot.take(c, blocks, cache ? frame_batch : 1);
+  std::size_t n = the_frame_depot.take(c, blocks, cache ? frame_batch_of(c) : 1);
   if (n == 0) throw std::bad_alloc();
   if (cache) cache->counts[c].store(static_cast<std::uint32_t>(n - 1), std::memory_order_relaxed);
   std::reverse(blocks, blocks + n);  // the lowest address leaves the stack first
@@ -167,10 +167,10 @@ RUNNEL_NOINLINE inline void frame_deallocate_flush(std::size_t c, void* block) n
   if (!cache) return the_frame_depot.give(&block, 1);
   void** blocks = cache->blocks[c];
   std::size_t n = cache->counts[c].load(std::memory_order_relaxed);
-  if (n == 2 * frame_batch) {  // the older half goes: the younger is still near the processor
-    the_frame_depot.give(blocks, frame_batch);
-    n = frame_batch;
-    std::memcpy(blocks, blocks + frame_batch, frame_batch * sizeof(void*));
+  if (std::size_t batch = frame_batch_of(c); n == 2 * batch) {  // the older half goes: the younger is still warm
+    the_frame_depot.give(blocks, batch);
+    n = batch;
+    std::memcpy(blocks, blocks + batch, batch * sizeof(void*));
   }
   blocks[n] = block;
   cache->counts[c].store(static_cast<std::uint32_t>(n + 1), std::memory_order_relaxed);
@@ -200,8 +200,8 @@ inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nu
   auto fails = frame_alloc_hook.load(std::memory_order_acquire);  // after whatever the test set up for it
   if (fails && fails(size)) throw std::bad_alloc();
 #endif
-  std::size_t c = (size - 1) / frame_unit;  // 0 wraps: it is large
-  if (!RUNNEL_FRAME_POOL || c >= frame_classes) [[unlikely]] return frame_allocate_large(size);
+  if (!RUNNEL_FRAME_POOL || size - 1 >= frame_largest) [[unlikely]] return frame_allocate_large(size);  // and 0
+  std::size_t c = frame_class_of(size);
   frame_cache* cache = t_frame_cache;
   if (!cache) [[unlikely]] return frame_allocate_refill(c);
   std::uint32_t n = cache->counts[c].load(std::memory_order_relaxed);
@@ -218,12 +218,12 @@ inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nu
 
 /// Takes back what frame_allocate(size) returned; not null.
 RUNNEL_NOINLINE inline void frame_deallocate(void* block, std::size_t size) noexcept {
-  std::size_t c = (size - 1) / frame_unit;
-  if (!RUNNEL_FRAME_POOL || c >= frame_classes) [[unlikely]] return frame_deallocate_large(block, size);
+  if (!RUNNEL_FRAME_POOL || size - 1 >= frame_largest) [[unlikely]] return frame_deallocate_large(block, size);
+  std::size_t c = frame_class_of(size);
   frame_cache* cache = t_frame_cache;
   if (!cache) [[unlikely]] return frame_deallocate_flush(c, block);
   std::uint32_t n = cache->counts[c].load(std::memory_order_relaxed);
-  if (n == 2 * frame_batch) [[unlikely]] return frame_deallocate_flush(c, block);
+  if (n == 2 * frame_batch_of(c)) [[unlikely]] return frame_deallocate_flush(c, block);
   cache->blocks[c][n] = block;
   cache->counts[c].store(n + 1, std::memory_order_relaxed);
 }

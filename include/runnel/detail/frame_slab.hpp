@@ -24,7 +24,18 @@
 
 namespace runnel::detail {
 
-inline constexpr std::size_t frame_unit = 16;  // the classes' step, and every block's alignment
+inline constexpr std::size_t frame_unit = 16;  // every block's alignment, and the step of the fine classes
+
+// Size classes: in steps of 16 bytes up to 1 KiB, then of 128 bytes up to 4 KiB.
+inline constexpr std::size_t frame_fine_classes = 64;
+inline constexpr std::size_t frame_classes = frame_fine_classes + 24;
+inline constexpr std::size_t frame_largest = 4096;
+constexpr std::size_t frame_class_of(std::size_t size) noexcept {  // size: 1 to frame_largest
+  return size <= 1024 ? (size - 1) / frame_unit : frame_fine_classes + (size - 1025) / 128;
+}
+constexpr std::size_t frame_class_units(std::size_t c) noexcept {
+  return c < frame_fine_classes ? c + 1 : 64 + (c - frame_fine_classes + 1) * 8;
+}
 inline constexpr std::size_t frame_slab_size = 64 * 1024;
 
 inline void* map_memory(std::size_t size) noexcept {
@@ -80,7 +91,7 @@ struct alignas(cache_line) frame_slab : list_link {
 
   frame_slab(frame_class& owner, std::size_t c) noexcept
       : home(&owner),
-        unit(static_cast<std::uint32_t>(c + 1)),
+        unit(static_cast<std::uint32_t>(frame_class_units(c))),
         inverse(65536 / unit + 1),
         capacity(static_cast<std::uint32_t>((frame_slab_size - sizeof(frame_slab)) / (unit * frame_unit))),
         free(capacity),

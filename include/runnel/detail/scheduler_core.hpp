@@ -128,11 +128,6 @@ class scheduler_core {
   }
 
   // Fork-join children, by the thread that pumps p.
-  void push_child(processor& p, list_link* child) noexcept {
-    p.gate.enter();
-    p.push_child(child);
-    p.gate.leave();
-  }
   void offer_children(processor& p) noexcept {
     if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
     if (p.child_count.load(std::memory_order_relaxed) >= 4 || x_coarse.load(std::memory_order_relaxed))

@@ -35,7 +35,7 @@ inline scope_base* scope_mark(promise_base* leaf) noexcept {
 
 // The goroutine that runs on this processor, without promoting anybody.
 inline goroutine* running_goroutine(const processor& p) noexcept {
-  if (p.current & 1) return reinterpret_cast<fork_child_base*>(p.current & ~std::uintptr_t{1})->g;
+  if (p.current & 1) return reinterpret_cast<fork_child_base*>(p.current & ~std::uintptr_t{1})->g();
   return reinterpret_cast<goroutine*>(p.current);
 }
 
