@@ -15,7 +15,7 @@ class yield_operation : public awaitable_base {
     goroutine& g = goroutine_of(leaf);
     g.set_leaf(leaf);
     g.stop = !enter_operation(g);
-    requeue(&g);
+    requeue_self(g);
     return true;
   }
   void resume() const noexcept {}

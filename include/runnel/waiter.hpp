@@ -98,7 +98,6 @@ class woken_batch {
 // somebody else's; take the next waiter.
 inline bool claim(waiter& w, woken& out) noexcept {
   if (w.kind == waiter::kind_t::plain) [[likely]] {
-    w.g->set_node(nullptr);
     w.g->word.store(0, std::memory_order_release);  // the claim; release: before interrupt()'s recheck under q
     out.g = w.g;
     return true;
@@ -142,7 +141,7 @@ inline bool enter_operation(goroutine& g) noexcept {
 inline void stop_here(goroutine& g, promise_base* leaf) noexcept {
   g.set_leaf(leaf);
   g.stop = true;
-  requeue(&g);
+  requeue_self(g);
 }
 
 // Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
@@ -172,7 +171,7 @@ inline bool spend_budget(goroutine& g, promise_base* leaf) noexcept {
     return false;
   }
   g.set_leaf(leaf);
-  requeue(&g);
+  requeue_self(g);
   return true;
 }
 
@@ -196,7 +195,6 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
       if (g.word.load(std::memory_order_relaxed) != seen) continue;  // it left, and may have come back elsewhere
       if (g.context.load(std::memory_order_relaxed) != &node) return false;
       unlink(g.node());
-      g.set_node(nullptr);
       g.word.store(0, std::memory_order_relaxed);
       g.stop = true;
       wakes.add(&g);

@@ -2,6 +2,7 @@
 // after_func: CTX-23 to CTX-25.
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
+#include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
 

@@ -378,7 +378,9 @@ TEST(ctx_cancel, deriving_races_with_cancelling) {
         auto [a, cancel_a] = root.with_cancel();
         auto b = a.with_value<int>(i);
         if (i % 3 == 0) cancel_a();
-        if (root.is_done()) EXPECT_TRUE(root.with_cancel().first.is_done());
+        if (root.is_done()) {
+          EXPECT_TRUE(root.with_cancel().first.is_done());
+        }
       }
     });
     go = true;

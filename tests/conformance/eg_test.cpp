@@ -27,7 +27,6 @@ using test::on_1_2_and_4_threads;
 using test::park_for_ever;
 using test::until;
 
-rn::task<> nothing() { co_return; }
 rn::task<> throws(std::string message) {
   test::fail(message);
   co_return;

@@ -56,11 +56,11 @@ received<T> unwrap(recv_waiter<element_of<T>>& w) {
     w.discard();
     std::rethrow_exception(std::move(error));
   }
-  if (w.outcome != transfer::done) return received<T>();
+  if (std::exchange(w.outcome, transfer::pending) != transfer::done) return received<T>();
   struct ender {
-    recv_waiter<E>& w;
-    ~ender() { w.discard(); }
-  } end{w};
+    E& element;
+    ~ender() { std::destroy_at(&element); }
+  } end{w.element()};
   if constexpr (std::is_void_v<T>)
     return true;
   else if constexpr (std::is_same_v<E, T>)
@@ -136,7 +136,9 @@ template <class T>
 class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<element_of<T>>> {
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
-  ~recv_operation() { this->x_waiter.discard(); }
+  ~recv_operation() {
+    if (this->x_waiter.outcome != transfer::pending) [[unlikely]] this->x_waiter.discard();
+  }
   received<T> resume() { return unwrap<T>(this->x_waiter); }
 
   static void attempt(chan_core& core, recv_waiter<element_of<T>>& w, woken& peer) noexcept { core.recv(w, peer); }

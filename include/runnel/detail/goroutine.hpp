@@ -120,12 +120,14 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
 // A goroutine woken by what runs now goes before the others of this processor; one that merely may go on, behind.
 inline void wake(goroutine* g) noexcept { g->core().schedule_next(g); }
 inline void wake(processor& here, goroutine* g) noexcept {
-  if (&g->core() == here.core) [[likely]]
+  if (g->proc == &here || &g->core() == here.core) [[likely]]
     here.core->schedule_next(here, g);
   else
     g->core().schedule_next(g);
 }
 inline void requeue(goroutine* g) noexcept { g->core().schedule(g); }
+// The same for the goroutine that runs here.
+inline void requeue_self(goroutine& g) noexcept { g.core().push(*g.proc, &g); }
 
 // Collects goroutines to schedule once the locks are left.
 class wake_batch {

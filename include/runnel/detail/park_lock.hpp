@@ -36,7 +36,9 @@ class park_lock {
 #if RUNNEL_HAS_MEMBARRIER
     if (me && x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
       x_inside.store(true, std::memory_order_relaxed);
-      light_fence();  // our x_inside before our x_bias load, against revoke()'s x_bias store before its x_inside load
+      // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our x_inside before
+      // our x_bias load, against revoke()'s x_bias store before its x_inside load.
+      std::atomic_signal_fence(std::memory_order_seq_cst);
       if (x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
         // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin
         // part that we then held ourselves (invariant 2).

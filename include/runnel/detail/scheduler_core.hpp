@@ -4,14 +4,13 @@
 #pragma once
 
 #include <runnel/config.hpp>
-#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/cost_model.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/spinlock.hpp>
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -41,9 +40,8 @@ class chooser {
   ~chooser() = default;
 };
 
-// Work is private to the processor that made it, until somebody could use it: a stolen goroutine costs about as
-// much as a hundred resumes of a small one, so a *cost model* (the mean time between resumes, sampled) decides what
-// is worth waking a thread for and what is worth stealing. Work behind a goroutine that runs long is rescued by a
+// Work is private to the processor that made it, until somebody could use it: a cost model decides what is worth
+// waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a
 // monitor, which runs only while one processor is busy and another idle.
 //
 // Invariants:
@@ -55,10 +53,10 @@ class chooser {
 //   x_idle_count      written under x_idle_lock; read anywhere
 //   x_searching       number of pumps that look for work; while it is not zero nobody is woken
 //   x_injected_count  written under x_injected_lock; read anywhere
-//   x_wake_at, x_steal_at, x_coarse   the cost model's verdict: written by any pump's sample, hints
 class scheduler_core {
  public:
-  scheduler_core(pump_host& host, unsigned concurrency) : x_host(host), x_processors(concurrency) {
+  scheduler_core(pump_host& host, unsigned concurrency)
+      : x_host(host), x_concurrency(concurrency), x_processors(concurrency) {
     x_idle.reserve(concurrency);
     unsigned index = 0;
     for (auto& p : x_processors) {
@@ -72,7 +70,7 @@ class scheduler_core {
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
-  unsigned concurrency() const noexcept { return static_cast<unsigned>(x_processors.size()); }
+  unsigned concurrency() const noexcept { return x_concurrency; }
   std::int64_t now() const noexcept { return x_host.now(); }
   void set_chooser(chooser* c) noexcept { x_chooser = c; }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
@@ -99,7 +97,7 @@ class scheduler_core {
   }
 
   void schedule_next(processor& p, fifo_link* g) noexcept {
-    if (x_coarse.load(std::memory_order_relaxed) && x_processors.size() > 1) return push(p, g);
+    if (x_cost.coarse() && x_concurrency > 1) return push(p, g);
     p.gate.enter();
     fifo_link* displaced = std::exchange(p.run_next, g);
     if (displaced) p.push_goroutine(displaced);
@@ -130,7 +128,7 @@ class scheduler_core {
   // Fork-join children, by the thread that pumps p.
   void offer_children(processor& p) noexcept {
     if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
-    if (p.child_count.load(std::memory_order_relaxed) >= 4 || x_coarse.load(std::memory_order_relaxed))
+    if (p.child_count.load(std::memory_order_relaxed) >= 4 || x_cost.coarse())
       wake_one();
     else
       ensure_monitor();
@@ -211,9 +209,9 @@ class scheduler_core {
   // Rescues work that is stuck behind a goroutine that runs long. Called by the host's timer.
   template <class Run>
   void monitor() noexcept {
-    if (x_idle_count.load(std::memory_order_seq_cst) == x_processors.size()) {
+    if (x_idle_count.load(std::memory_order_seq_cst) == x_concurrency) {
       x_monitor_armed.store(false, std::memory_order_seq_cst);
-      if (x_idle_count.load(std::memory_order_seq_cst) != x_processors.size()) ensure_monitor();
+      if (x_idle_count.load(std::memory_order_seq_cst) != x_concurrency) ensure_monitor();
       return;
     }
     processor* rescuer = rescue();
@@ -222,7 +220,7 @@ class scheduler_core {
     if (rescuer) pump<Run>(*rescuer, false);
   }
 
-  bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_processors.size(); }
+  bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
 
  private:
   struct item {
@@ -236,10 +234,6 @@ class scheduler_core {
   static constexpr std::uint32_t longest_streak = 16;
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
   static constexpr std::int64_t search_spin = 4'000;         // ns
-  static constexpr std::uint32_t coarse_ns = 10'000;         // a mean item this long: share everything
-  static constexpr std::uint32_t wake_ns = 30'000;           // a backlog this long is worth waking a thread for
-  static constexpr std::uint32_t steal_ns = 3'000;           // and this long is worth stealing from
-  static constexpr std::uint32_t never_ns = 100;             // items shorter than this are never worth moving
   static constexpr std::uint32_t steal_at_most = 64;
   static constexpr std::int64_t shortest_interval = 500'000; // of the monitor, ns
   static constexpr std::int64_t longest_interval = 10'000'000;
@@ -251,7 +245,8 @@ class scheduler_core {
 
   void offer(processor& p) noexcept {
     if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
-    if (p.backlog.load(std::memory_order_relaxed) >= x_wake_at.load(std::memory_order_relaxed))
+    auto backlog = p.backlog.load(std::memory_order_relaxed);
+    if (backlog != 0 && x_cost.worth_waking(backlog))
       wake_one();
     else
       ensure_monitor();
@@ -294,7 +289,7 @@ class scheduler_core {
 
   RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
     if (fifo_link* g = take_injected(p)) return {g, nullptr};
-    if (x_processors.size() == 1) return {};
+    if (x_concurrency == 1) return {};
     if (!searching) {
       unsigned none = 0;
       searching = x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst);
@@ -310,7 +305,7 @@ class scheduler_core {
   }
 
   item steal(processor& p) noexcept {
-    auto n = static_cast<unsigned>(x_processors.size());
+    unsigned n = x_concurrency;
     auto start = static_cast<unsigned>(p.next_random() % n);
     for (unsigned i = 0; i < n; ++i) {
       processor& victim = x_processors[(start + i) % n];
@@ -322,7 +317,7 @@ class scheduler_core {
 
   bool worth_stealing(const processor& victim) const noexcept {
     return victim.child_count.load(std::memory_order_relaxed) != 0 ||
-           victim.backlog.load(std::memory_order_relaxed) >= x_steal_at.load(std::memory_order_relaxed);
+           x_cost.worth_stealing(victim.backlog.load(std::memory_order_relaxed));
   }
 
   // Takes the older half of the victim's goroutines, or its oldest children: the largest pieces of work. `stuck`:
@@ -361,7 +356,7 @@ class scheduler_core {
       auto progress = victim.progress.load(std::memory_order_relaxed);
       auto resumes = progress - std::exchange(victim.seen_progress, progress);
       auto elapsed = at - std::exchange(victim.seen_at, at);
-      if (elapsed / (resumes + 1) < coarse_ns) continue;
+      if (elapsed / (resumes + 1) < cost_model::coarse_ns) continue;
       processor* rescuer = take_idle();
       if (!rescuer) return nullptr;
       if (rescuer == &victim) {
@@ -383,7 +378,7 @@ class scheduler_core {
   }
 
   void ensure_monitor() noexcept {
-    if (x_processors.size() == 1 || x_monitor_armed.load(std::memory_order_relaxed)) return;
+    if (x_concurrency == 1 || x_monitor_armed.load(std::memory_order_relaxed)) return;
     if (x_monitor_armed.exchange(true, std::memory_order_seq_cst)) return;
     x_monitor_interval = shortest_interval;
     x_host.arm_monitor(shortest_interval);
@@ -410,7 +405,7 @@ class scheduler_core {
       std::lock_guard hold(x_injected_lock);
       std::size_t n = x_injected.size();
       if (n == 0) return nullptr;
-      chain = x_injected.take_front(std::min<std::size_t>((n - 1) / x_processors.size() + 1, 1024));
+      chain = x_injected.take_front(std::min<std::size_t>((n - 1) / x_concurrency + 1, 1024));
       x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);
     }
     fifo_link* first = chain.pop();
@@ -459,37 +454,22 @@ class scheduler_core {
     if (x_injected_count.load(std::memory_order_seq_cst) != 0) wake_one();
   }
 
-  // The cost model: a moving mean, on a logarithmic scale so that one long item does not hide many short ones.
   std::int64_t sample(processor& p) noexcept {
     std::int64_t at = now();
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
-    auto mean = static_cast<std::uint64_t>(std::max<std::int64_t>(elapsed, 0)) / sample_interval;
-    auto fresh = static_cast<std::int32_t>(std::bit_width(mean | 1)) * 256;
-    auto log = x_log_mean.load(std::memory_order_relaxed);
-    log += (fresh - log) / 4;
-    x_log_mean.store(log, std::memory_order_relaxed);
-    auto ns = static_cast<std::uint32_t>(1u << std::clamp(log / 256, 1, 30)) / 4 * 3;  // the middle of its octave
-    store_if_changed(x_coarse, ns > coarse_ns);
-    store_if_changed(x_wake_at, ns > coarse_ns ? 1u : wake_ns / ns + 1);
-    store_if_changed(x_steal_at, ns < never_ns ? ~0u : ns > coarse_ns ? 1u : steal_ns / ns + 1);
-    if (x_idle_count.load(std::memory_order_relaxed) != 0 && p.backlog.load(std::memory_order_relaxed)) offer(p);
+    x_cost.sample(elapsed, sample_interval);
+    offer(p);
     return elapsed;
-  }
-  template <class T>
-  static void store_if_changed(std::atomic<T>& hint, T value) noexcept {
-    if (hint.load(std::memory_order_relaxed) != value) hint.store(value, std::memory_order_relaxed);
   }
 
   pump_host& x_host;
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
+  const unsigned x_concurrency;
   std::vector<processor> x_processors;
 
   alignas(cache_line * 2) std::atomic<std::size_t> x_idle_count{0};
-  std::atomic<std::uint32_t> x_wake_at{1};
-  std::atomic<std::uint32_t> x_steal_at{1};
-  std::atomic<std::int32_t> x_log_mean{15 * 256};
-  std::atomic<bool> x_coarse{true};
+  cost_model x_cost;
   std::atomic<bool> x_monitor_armed{false};
   std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
 

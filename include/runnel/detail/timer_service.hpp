@@ -103,7 +103,6 @@ class timer_service {
           callbacks.push_back(&entry);
         } else {
           goroutine* g = static_cast<sleep_timer&>(static_cast<service_timer&>(entry)).g;  // the claim, as of any plain waiter
-          g->set_node(nullptr);
           g->word.store(0, std::memory_order_release);
           woken.push(g);
         }

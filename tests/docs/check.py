@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Checks README.md and docs/: the programs compile and print what is said, links lead somewhere, quoted
+sentences are those of the headers.
+
+    tests/docs/check.py [--compiler g++] [--include DIR]... [--jobs N] [FILE.md ...]
+    tests/docs/check.py --self-test
+
+What a fence says, after the three backticks:
+
+    cpp              a complete program (it has `int main`): compiled without warnings, for syntax only
+    cpp fragment     not complete; not compiled
+    output           what the program before it prints; it is built and run. `output exit=1`: its exit status,
+                     0 if not said. `output stderr`: what it prints to the standard error stream
+
+A `cpp` fence that is neither complete nor marked is an error, so that none is left out by mistake.
+
+In docs/errors.md every code span that begins with "runnel: " or with a quotation mark is a sentence of the
+library; `...` stands for what the library fills in. Each part of it must be in a string literal of include/.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
+RUN_LIMIT_S = 60
+
+
+class Fence:
+    def __init__(self, path, line, info, body):
+        self.path, self.line, self.words, self.body = path, line, info.split(), body
+        self.output = None  # the fence that says what this program prints
+
+    @property
+    def place(self):
+        return f"{self.path}:{self.line}"
+
+
+def fences_of(path, text):
+    """All fences of a file. A prose line between a program and its output does not part them; a heading does."""
+    fences, opened, parted = [], None, False
+    for number, line in enumerate(text.splitlines(), 1):
+        mark = re.match(r"^(`{3,})(.*)$", line)
+        if opened is None:
+            if mark:
+                opened = (mark.group(1), number, mark.group(2).strip(), [])
+            elif line.startswith("#"):
+                parted = True
+        elif mark and mark.group(1) == opened[0] and not mark.group(2).strip():
+            fence = Fence(path, opened[1], opened[2], "\n".join(opened[3]) + "\n")
+            if fence.words[:1] == ["output"] and fences and not parted and fences[-1].words[:1] == ["cpp"]:
+                fences[-1].output = fence
+            fences.append(fence)
+            opened, parted = None, False
+        else:
+            opened[3].append(line)
+    if opened is not None:
+        raise ValueError(f"{path}:{opened[1]}: this fence is never closed")
+    return fences
+
+
+def classify(fences):
+    """The programs, and what is wrong with the rest."""
+    programs, wrong, claimed = [], [], set()
+    for fence in fences:
+        if fence.words[:1] != ["cpp"]:
+            continue
+        if fence.words == ["cpp"]:
+            if "int main" in fence.body:
+                programs.append(fence)
+            else:
+                wrong.append(f"{fence.place}: not a complete program: give it a main, or write ```cpp fragment")
+        elif fence.words != ["cpp", "fragment"]:
+            wrong.append(f"{fence.place}: unknown words after ```cpp: {' '.join(fence.words[1:])}")
+        if fence.output:
+            claimed.add(id(fence.output))
+    for fence in fences:
+        if fence.words[:1] == ["output"] and id(fence) not in claimed:
+            wrong.append(f"{fence.place}: this output follows no program")
+    return programs, wrong
+
+
+class Compiler:
+    def __init__(self, path, includes, work):
+        self.path, self.work = path, pathlib.Path(work)
+        self.flags = ["-std=c++20", "-pthread", *WARNINGS]
+        self.includes = [flag for directory in includes for flag in ("-I", str(directory))]
+
+    def precompile(self):
+        """Most of the time goes to Boost's headers, so they are read once. Where that fails, they are read each time."""
+        header = self.work / "pch" / "runnel.hpp"
+        header.parent.mkdir()
+        header.write_text("#include_next <runnel.hpp>\n")
+        command = [self.path, *self.flags, "-Wno-pragma-once-outside-header", "-x", "c++-header",
+                   "-I", str(header.parent), *self.includes, str(header), "-o", f"{header}.gch"]
+        if subprocess.run(command, capture_output=True, text=True).returncode == 0:
+            self.includes = ["-I", str(header.parent), *self.includes]
+
+    def check(self, index, program):
+        directory = self.work / str(index)
+        directory.mkdir()
+        (directory / "main.cpp").write_text(program.body)  # that is also the name that spawn sites are printed with
+        what = ["-fsyntax-only"] if program.output is None else ["-o", "program"]
+        built = subprocess.run([self.path, *self.flags, *self.includes, "main.cpp", *what], cwd=directory,
+                               capture_output=True, text=True)
+        if built.returncode != 0:
+            return f"{program.place}: does not compile:\n{built.stderr}"
+        return self.run(directory, program) if program.output else None
+
+    @staticmethod
+    def run(directory, program):
+        try:
+            ran = subprocess.run(["./program"], cwd=directory, capture_output=True, text=True, timeout=RUN_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return f"{program.place}: runs for more than {RUN_LIMIT_S} s"
+        words = program.output.words[1:]
+        status = next((int(w[5:]) for w in words if w.startswith("exit=")), 0)
+        printed = ran.stderr if "stderr" in words else ran.stdout
+        if ran.returncode != status:
+            return f"{program.place}: exit status {ran.returncode}, not {status}\n{ran.stdout}{ran.stderr}"
+        if printed.split("\n") != program.output.body.split("\n"):
+            return f"{program.place}: prints\n{printed}instead of\n{program.output.body}{ran.stderr}"
+        return None
+
+
+def anchors_of(text):
+    """The anchors of a file's headings, as they are made on GitHub."""
+    anchors = set()
+    for heading in re.findall(r"^#+ +(.*?)\s*$", without_fences(text), re.M):
+        plain = re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower())
+        anchors.add(plain.replace(" ", "-"))
+    return anchors
+
+
+def without_fences(text):
+    return re.sub(r"^```.*?^```\s*$", "", text, flags=re.M | re.S)
+
+
+def bad_links(path, text, root):
+    wrong = []
+    prose = re.sub(r"`[^`\n]*`", "", without_fences(text))
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"[a-z]+:", target):
+            continue  # of the net: not asked
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path.resolve()
+        if not there.exists():
+            wrong.append(f"{path}: the link to {target} leads nowhere")
+        elif root.resolve() not in (there, *there.parents):
+            wrong.append(f"{path}: the link to {target} leaves the project")
+        elif anchor and there.suffix == ".md" and anchor not in anchors_of(there.read_text()):
+            wrong.append(f"{path}: {target}: there is no such heading")
+    return wrong
+
+
+def literals_of(root):
+    """Every string literal of the headers, adjacent ones joined."""
+    literal = r'"(?:[^"\\\n]|\\.)*"'
+    found = []
+    for header in sorted((root / "include").rglob("*.hpp")):
+        for run in re.findall(rf"{literal}(?:\s*{literal})*", header.read_text()):
+            found.append("".join(part[1:-1] for part in re.findall(literal, run)))
+    return found
+
+
+def bad_sentences(path, text, literals):
+    wrong = []
+    for span in re.findall(r"`([^`\n]+)`", without_fences(text)):
+        if not span.startswith(("runnel: ", '"')):
+            continue
+        for part in span.strip('"').split("..."):
+            part = part.removeprefix("runnel: ").strip(" :,()")
+            if part and not any(part in each for each in literals):
+                wrong.append(f"{path}: no header says: {part}")
+    return wrong
+
+
+def self_test():
+    def must(condition, what):
+        if not condition:
+            sys.exit(f"self-test: {what}")
+
+    path = pathlib.Path("x.md")
+    program = "```cpp\nint main() { return 0; }\n```\n"
+    fences = fences_of(path, program + "\nIt prints:\n\n```output exit=3\na\n```\n")
+    must(fences[0].output is fences[1], "an output belongs to the program before it")
+    programs, wrong = classify(fences)
+    must(len(programs) == 1 and not wrong, "a program with its output is in order")
+    must(classify(fences_of(path, "```cpp\nint x;\n```\n"))[1], "an unmarked fragment is seen")
+    must(not classify(fences_of(path, "```cpp fragment\nint x;\n```\n"))[1], "a marked fragment is in order")
+    must(classify(fences_of(path, program + "# b\n```output\na\n```\n"))[1], "an output without a program is seen")
+    must(classify(fences_of(path, "```cpp framgent\nint x;\n```\n"))[1], "a misspelt mark is seen")
+    with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name)
+        (root / "a.md").write_text("# Some `heading` here\n[b](b.md) [c](#some-heading-here)\n")
+        must(len(bad_links(root / "a.md", (root / "a.md").read_text(), root)) == 1, "a dead link is seen, a live one passes")
+        (root / "include").mkdir()
+        (root / "include" / "h.hpp").write_text('f("runnel: it is "\n  "wrong: %s")')
+        said = literals_of(root)
+        must(not bad_sentences(path, "`runnel: it is wrong: ...`", said), "a sentence of the headers passes")
+        must(bad_sentences(path, "`runnel: it was wrong`", said), "another sentence is seen")
+        compiler = Compiler("true", [], root)
+        must(compiler.check(0, fences[0]) is not None, "a program that does not run is seen")
+    print("good and bad pages are told apart")
+
+
+def main():
+    root = pathlib.Path(os.path.relpath(pathlib.Path(__file__).resolve().parents[2]))
+    parser = argparse.ArgumentParser(description="Checks the programs, links and sentences of the documentation.")
+    parser.add_argument("--compiler", default=os.environ.get("CXX", "g++"))
+    parser.add_argument("--include", action="append", default=[], help="a directory of headers, such as Boost's")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--no-programs", action="store_true", help="links and sentences alone")
+    parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("files", nargs="*", type=pathlib.Path)
+    arguments = parser.parse_args()
+    if arguments.self_test:
+        return self_test()
+
+    files = arguments.files or [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    programs, wrong, literals = [], [], literals_of(root)
+    for path in files:
+        text = path.read_text()
+        found, bad = classify(fences_of(path, text))
+        programs += found
+        wrong += bad + bad_links(path, text, root)
+        if path.name == "errors.md":
+            wrong += bad_sentences(path, text, literals)
+
+    if not arguments.no_programs:
+        with tempfile.TemporaryDirectory(prefix="runnel-docs-") as work:
+            compiler = Compiler(arguments.compiler, [(root / "include").resolve(), *arguments.include], work)
+            compiler.precompile()
+            with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+                wrong += filter(None, pool.map(compiler.check, range(len(programs)), programs))
+
+    for each in wrong:
+        print(each, file=sys.stderr)
+    ran = sum(1 for program in programs if program.output)
+    print(f"{len(files)} files, {len(programs)} programs, {ran} of them run: {len(wrong) or 'nothing'} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
