@@ -24,6 +24,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>

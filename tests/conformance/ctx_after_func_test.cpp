@@ -29,7 +29,7 @@ TEST(ctx_after_func, it_runs_once_in_a_goroutine_of_its_own_after_the_context_is
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<int> runs{0};
     std::atomic<bool> was_done{false};
-    ctx.after_func([&, ctx = ctx]() -> rn::task<> {
+    ctx.after_func([&]() -> rn::task<> {
       was_done = ctx.is_done();
       co_await rn::yield();
       ++runs;
@@ -144,7 +144,7 @@ TEST(ctx_after_func, stop_races_with_cancel) {
       std::atomic<int> runs{0};
       std::atomic<bool> cancelled{false};
       auto handle = ctx.after_func([&] { ++runs; });
-      rn::go([&, &cancel = cancel] {
+      rn::go([&] {
         cancel();
         cancelled = true;
       });
@@ -181,7 +181,7 @@ TEST(ctx_after_func, one_that_never_ran_dies_with_its_runtime) {
   std::atomic<int> runs{0};
   {
     rn::runtime rt(rn::threads(1));
-    auto app = [&, &ctx = ctx]() -> rn::task<> {
+    auto app = [&]() -> rn::task<> {
       auto function = [held, &runs] { ++runs; };
       ctx.after_func(std::move(function));
       co_return;

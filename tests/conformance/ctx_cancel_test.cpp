@@ -127,7 +127,7 @@ TEST(ctx_cancel, cancel_does_not_wait_for_work) {
   rn::runtime rt(rn::threads(2));
   auto [ctx, cancel] = rn::context::background().with_cancel();
   std::atomic<bool> inside{false}, released{false};
-  rt.go([&, ctx = ctx]() -> rn::task<> {
+  rt.go([&]() -> rn::task<> {
     auto busy = [&]() -> rn::task<> {
       inside = true;
       test_support::spin_until([&] { return released.load(); });
@@ -158,7 +158,7 @@ TEST(ctx_cancel, err_is_set_when_done_is_seen_and_never_changes) {
   auto app = [&]() -> rn::task<> {
     for (int round = 0; round < 200; ++round) {
       auto [ctx, cancel] = rn::context::background().with_cancel();
-      rn::go([&cancel = cancel]() -> rn::task<> {
+      rn::go([&]() -> rn::task<> {
         cancel();
         co_return;
       });
@@ -179,7 +179,7 @@ TEST(ctx_cancel, done_can_be_awaited_by_many_and_afterwards) {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<int> waiting{0}, woken{0};
     for (int i = 0; i < 50; ++i)
-      rn::go([&, ctx = ctx]() -> rn::task<> {
+      rn::go([&]() -> rn::task<> {
         ++waiting;
         co_await ctx.done();
         co_await ctx.done();
@@ -314,7 +314,7 @@ TEST(ctx_cancel, cancelling_a_child_while_its_parent_is_cancelled_does_not_deadl
       for (int i = 0; i < 8; ++i) children.push_back(parent.with_cancel());
       std::atomic<int> ended{0};
       for (auto& [ctx, cancel] : children)
-        rn::go([&, parent = parent]() -> rn::task<> {
+        rn::go([&]() -> rn::task<> {
           co_await parent.done();
           cancel();
           ++ended;
@@ -372,7 +372,7 @@ TEST(ctx_cancel, deriving_races_with_cancelling) {
   for (int round = 0; round < 100; ++round) {
     auto [root, cancel] = rn::context::background().with_cancel();
     std::atomic<bool> go{false};
-    std::thread deriving([&, root = root] {
+    std::thread deriving([&] {
       while (!go) std::this_thread::yield();
       for (int i = 0; i < 200; ++i) {
         auto [a, cancel_a] = root.with_cancel();

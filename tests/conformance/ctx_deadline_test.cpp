@@ -225,7 +225,7 @@ TEST(ctx_deadline, cancel_of_a_deadline_may_be_called_by_many_threads_at_once) {
       std::atomic<int> ready{0};
       std::vector<std::thread> threads;
       for (int i = 0; i < 3; ++i)
-        threads.emplace_back([&, &cancel = cancel] {
+        threads.emplace_back([&] {
           ++ready;
           while (ready != 3) std::this_thread::yield();
           cancel();

@@ -50,7 +50,7 @@ rn::task<> cancelled(Work work) {
     std::atomic<bool>& flag;
     ~at_end() { flag = true; }
   };
-  rn::go([&, ctx = ctx]() -> rn::task<> {
+  rn::go([&]() -> rn::task<> {
     at_end end{ended};
     co_await rn::with_context(ctx, work());
   });

@@ -95,9 +95,8 @@ class Compiler:
         """Most of the time goes to Boost's headers, so they are read once. Where that fails, they are read each time."""
         header = self.work / "pch" / "runnel.hpp"
         header.parent.mkdir()
-        header.write_text("#include_next <runnel.hpp>\n")
-        command = [self.path, *self.flags, "-Wno-pragma-once-outside-header", "-x", "c++-header",
-                   "-I", str(header.parent), *self.includes, str(header), "-o", f"{header}.gch"]
+        header.write_text(f'#include "{self.includes[1]}/runnel.hpp"\n')
+        command = [self.path, *self.flags, *self.includes, "-x", "c++-header", str(header), "-o", f"{header}.gch"]
         if subprocess.run(command, capture_output=True, text=True).returncode == 0:
             self.includes = ["-I", str(header.parent), *self.includes]
 
@@ -204,8 +203,15 @@ def self_test():
         said = literals_of(root)
         must(not bad_sentences(path, "`runnel: it is wrong: ...`", said), "a sentence of the headers passes")
         must(bad_sentences(path, "`runnel: it was wrong`", said), "another sentence is seen")
-        compiler = Compiler("true", [], root)
-        must(compiler.check(0, fences[0]) is not None, "a program that does not run is seen")
+        fake = root / "compiler"  # whatever it is given, makes a program that prints b and returns 3
+        fake.write_text('#!/bin/sh\nprintf "#!/bin/sh\\necho b\\nexit 3\\n" >program && chmod +x program\n')
+        fake.chmod(0o755)
+        good = fences_of(path, program + "```output exit=3\nb\n```\n")[0]
+        other = fences_of(path, program + "```output\nb\n```\n")[0]
+        must(Compiler(str(fake), [], root).check(0, good) is None, "a program that prints what is said passes")
+        must(Compiler(str(fake), [], root).check(1, fences[0]), "another output is seen")
+        must(Compiler(str(fake), [], root).check(2, other), "another exit status is seen")
+        must(Compiler("false", [], root).check(3, good), "a program that does not compile is seen")
     print("good and bad pages are told apart")
 
 

@@ -171,6 +171,7 @@ check "SIGTERM: status 143 (got $got)" test "$got" == 143
 
 # ---- Memory is bounded ----
 
+export ASAN_OPTIONS=quarantine_size_mb=1${ASAN_OPTIONS:+:$ASAN_OPTIONS} # a build with it keeps what is freed
 status 0 "$program" "$tree/d001" --workers 2
 small=$(sed -nE 's/.*peak memory ([0-9]+).*/\1/p' "$work/err")
 status 0 "$program" "$tree" --workers 2

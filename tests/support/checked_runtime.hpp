@@ -3,7 +3,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <runnel/as_result.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/context.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/task.hpp>
 #include <runnel/this_task.hpp>
@@ -69,7 +71,10 @@ class checked_runtime {
   std::vector<std::string> unobserved() { return x_unobserved.take(); }
   std::vector<std::string> of_go() { return x_of_go.take(); }
 
-  static std::size_t live_blocks() noexcept { return runnel::detail::frame_pool_stats().live_blocks; }
+  static std::size_t live_blocks() noexcept {
+    (void)runnel::context::background();  // made once, and never destroyed
+    return runnel::detail::frame_pool_stats().live_blocks;
+  }
 
  private:
   std::size_t x_live_before;
@@ -140,6 +145,12 @@ inline runnel::task<> park_for_ever(std::atomic<int>& alive) {
   runnel::chan<int> silent(0);
   co_await silent.recv();
   ADD_FAILURE() << "code after a receive that nobody answers has run";
+}
+
+/// Parks until it is cancelled, and then throws: an error that comes after somebody else's.
+inline runnel::task<> fail_when_cancelled(std::atomic<int>& alive, std::string message) {
+  auto r = co_await runnel::as_result(park_for_ever(alive));
+  if (r.canceled()) throw std::runtime_error(message);
 }
 
 [[noreturn]] inline void fail(const std::string& message) { throw std::runtime_error(message); }

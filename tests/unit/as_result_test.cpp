@@ -275,7 +275,7 @@ TEST(finally, a_kill_pierces_the_cleanup_at_its_first_suspension) {
   auto app = []() -> rn::task<> {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<bool> began{false}, finished{false}, ended{false};
-    rn::go([&, ctx = ctx]() -> rn::task<> {
+    rn::go([&]() -> rn::task<> {
       struct at_end {
         std::atomic<bool>& flag;
         ~at_end() { flag = true; }
@@ -305,7 +305,7 @@ TEST(finally, after_a_kill_the_cleanup_runs_to_its_first_suspension) {
   auto app = []() -> rn::task<> {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<bool> began{false}, finished{false}, ended{false};
-    rn::go([&, ctx = ctx]() -> rn::task<> {
+    rn::go([&]() -> rn::task<> {
       struct at_end {
         std::atomic<bool>& flag;
         ~at_end() { flag = true; }

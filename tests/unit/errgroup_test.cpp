@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -243,14 +244,10 @@ TEST(errgroup, cancel_with_a_cause_shows_in_the_children_and_is_not_thrown_by_wa
 
 TEST(errgroup, an_error_that_a_child_throws_after_the_cancel_is_thrown_by_wait) {
   on_1_2_and_4_threads([]() -> rn::task<> {
-    std::atomic<bool> ready = false;
+    std::atomic<int> ready = 0;
     rn::errgroup g;
-    g.go([&]() -> rn::task<> {
-      ready = true;
-      co_await rn::this_context().done();
-      test::fail("while closing");
-    });
-    co_await until([&] { return ready.load(); });
+    g.go(test::fail_when_cancelled, std::ref(ready), std::string("while closing"));
+    co_await until([&] { return ready == 1; });
     g.cancel();
     EXPECT_EQ(co_await error_of_awaiting([&] { return g.wait(); }), "while closing");
   });
@@ -305,6 +302,30 @@ TEST(errgroup, a_child_in_a_shield_keeps_the_parents_frame_alive) {
     gate.close();
     co_await outer.wait();
     EXPECT_EQ(j.lines(), (std::vector<std::string>{"the shielded child", "the parent's local"}));
+  });
+}
+
+TEST(errgroup, who_waits_for_done_of_its_own_context_goes_on_and_is_not_stopped) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    std::atomic<int> waiting = 0, went_on = 0;
+    auto wait_for_done = [&]() -> rn::task<> {
+      co_await rn::yield();  // it is listed in its group before the context below is
+      ++waiting;
+      co_await rn::this_context().done();
+      ++went_on;
+    };
+    rn::errgroup g;
+    for (int i = 0; i < 5; ++i) g.go(wait_for_done);
+    g.go([&]() -> rn::task<> { co_await rn::with_timeout(1h, wait_for_done()); });
+    auto child = [&]() -> rn::task<> {  // the body's context is the group's, as its children's is
+      co_await rn::with_errgroup([&](rn::errgroup&) -> rn::task<> { co_await wait_for_done(); });
+    };
+    g.go(child);
+    co_await until([&] { return waiting == 7; });
+    co_await test::let_others_run();
+    g.cancel();
+    co_await g.wait();
+    EXPECT_EQ(went_on, 7);
   });
 }
 
@@ -440,9 +461,7 @@ TEST(errgroup, errors_of_children_that_unwinding_joins_go_to_the_hook) {
         rn::errgroup g;
         for (int i = 0; i < 2; ++i)
           g.go([&]() -> rn::task<> {
-            ++ready;
-            co_await rn::this_context().done();
-            test::fail("late");
+            co_await test::fail_when_cancelled(ready, "late");
           });
         co_await park_for_ever(ready);
       };

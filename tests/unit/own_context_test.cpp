@@ -116,7 +116,7 @@ TEST(own_context, a_parked_one_hears_both_parents) {
       auto [ambient, cancel_ambient] = rn::context::background().with_cancel();
       auto [given, cancel_given] = rn::context::background().with_cancel();
       std::atomic<bool> begun{false}, ended{false};
-      rn::go([&, ambient = ambient, given = given]() -> rn::task<> {
+      rn::go([&]() -> rn::task<> {
         begun = true;
         auto r = co_await rn::as_result(rn::with_context(ambient, waits_for_ever(given)));
         EXPECT_TRUE(r.canceled());
@@ -210,7 +210,7 @@ TEST(own_context, it_may_be_the_root_of_a_goroutine_and_of_a_child) {
       co_await rn::sleep(1h);
     };
     rn::go(root, ctx);
-    auto body = [&, &ctx = ctx, &cancel = cancel](rn::errgroup& g) -> rn::task<> {
+    auto body = [&](rn::errgroup& g) -> rn::task<> {
       co_await g.go(root, ctx);
       for (int i = 0; i < 10; ++i) co_await rn::yield();
       EXPECT_EQ(ended, 0);

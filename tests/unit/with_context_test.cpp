@@ -316,7 +316,7 @@ TEST(with_timeout, a_cancellation_from_outside_is_not_made_an_exception) {
   auto app = [&]() -> rn::task<> {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     bool caught = false;
-    auto body = [&, &cancel = cancel]() -> rn::task<> {
+    auto body = [&]() -> rn::task<> {
       try {
         auto cancels = [&]() -> rn::task<> {
           cancel();
@@ -341,7 +341,7 @@ TEST(with_context, either_of_the_two_parents_ends_it) {
       auto [ambient, cancel_ambient] = rn::context::background().with_cancel();
       auto [given, cancel_given] = rn::context::background().with_cancel();
       std::atomic<bool> waiting{false}, ended{false};
-      rn::go([&, ambient = ambient, given = given]() -> rn::task<> {
+      rn::go([&]() -> rn::task<> {
         auto inner = [&]() -> rn::task<> {
           waiting = true;
           co_await for_ever();
@@ -407,7 +407,7 @@ TEST(with_context, a_shared_context_ends_all_that_run_under_it) {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<int> waiting{0}, ended{0};
     for (int i = 0; i < 1000; ++i)
-      rn::go([&, ctx = ctx]() -> rn::task<> {
+      rn::go([&]() -> rn::task<> {
         auto inner = [&]() -> rn::task<> {
           ++waiting;
           co_await for_ever();
@@ -416,7 +416,7 @@ TEST(with_context, a_shared_context_ends_all_that_run_under_it) {
         ++ended;
       });
     co_await until([&] { return waiting == 1000; });
-    std::thread outside([&, &cancel = cancel] { cancel(); });  // from a foreign thread
+    std::thread outside([&] { cancel(); });  // from a foreign thread
     outside.join();
     co_await until([&] { return ended == 1000; });
   };
@@ -428,7 +428,7 @@ TEST(shield, a_cancelled_goroutine_finishes_what_is_shielded) {
   auto app = [&]() -> rn::task<int> {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     int steps = 0;
-    auto shielded = [&, &cancel = cancel]() -> rn::task<> {
+    auto shielded = [&]() -> rn::task<> {
       cancel();
       for (; steps < 5; ++steps) co_await rn::sleep(100us);
     };
@@ -450,7 +450,7 @@ TEST(shield, a_parked_goroutine_in_it_is_not_woken) {
     rn::chan<int> ch(0);
     std::atomic<int> received{0};
     std::atomic<bool> ended{false};
-    rn::go([&, ctx = ctx]() -> rn::task<> {
+    rn::go([&]() -> rn::task<> {
       auto body = [&]() -> rn::task<> {
         auto got = co_await rn::shield(ch.recv());
         received = got.value_or(-1);
@@ -478,7 +478,7 @@ TEST(shield, a_kill_pierces_it) {
       std::atomic<bool>& flag;
       ~guard() { flag = rn::unwinding(); }
     };
-    rn::go([&, ctx = ctx]() -> rn::task<> {
+    rn::go([&]() -> rn::task<> {
       guard e{ended};
       auto inner = [&]() -> rn::task<> {
         guard g{unwound};
@@ -503,7 +503,7 @@ TEST(with_timeout, a_kill_passes_through_it) {
   auto app = [&]() -> rn::task<> {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<bool> ended{false}, caught{false};
-    rn::go([&, ctx = ctx]() -> rn::task<> {
+    rn::go([&]() -> rn::task<> {
       auto stubborn = [&]() -> rn::task<> {
         try {
           co_await rn::with_timeout(1h, for_ever());

@@ -26,12 +26,6 @@ using test::on_1_2_and_4_threads;
 using test::park_for_ever;
 using test::until;
 
-rn::task<> fail_when_done(std::atomic<int>& ready, std::string message) {
-  ++ready;
-  co_await rn::this_context().done();
-  test::fail(message);
-}
-
 TEST(with_errgroup, it_joins_and_children_may_refer_to_the_locals_around_the_call) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::vector<int> items(100, 1);
@@ -105,8 +99,8 @@ TEST(with_errgroup, the_bodys_error_goes_before_the_childrens_which_go_to_the_ho
       std::atomic<int> ready = 0;
       auto work = [&]() -> rn::task<> {
         co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
-          g.go(fail_when_done, std::ref(ready), std::string("child 1"));
-          g.go(fail_when_done, std::ref(ready), std::string("child 2"));
+          g.go(test::fail_when_cancelled, std::ref(ready), std::string("child 1"));
+          g.go(test::fail_when_cancelled, std::ref(ready), std::string("child 2"));
           co_await until([&] { return ready == 2; });
           test::fail("body");
         });
@@ -123,9 +117,9 @@ TEST(with_errgroup, the_bodys_error_goes_first_even_if_a_child_failed_before) {
     rt.run([]() -> rn::task<> {
       auto work = []() -> rn::task<> {
         co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
+          std::atomic<int> alive = 0;
           g.go([] { test::fail("child"); });
-          co_await rn::this_context().done();  // goes on once more, and then throws
-          test::fail("body");
+          co_await test::fail_when_cancelled(alive, "body");
         });
       };
       EXPECT_EQ(co_await error_of(work()), "body");
@@ -141,8 +135,8 @@ TEST(with_errgroup, errors_after_the_first_go_to_the_hook) {
       std::atomic<int> ready = 0;
       auto work = [&]() -> rn::task<> {
         co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
-          g.go(fail_when_done, std::ref(ready), std::string("second or third"));
-          g.go(fail_when_done, std::ref(ready), std::string("second or third"));
+          g.go(test::fail_when_cancelled, std::ref(ready), std::string("second or third"));
+          g.go(test::fail_when_cancelled, std::ref(ready), std::string("second or third"));
           co_await until([&] { return ready == 2; });
           g.go([] { test::fail("first"); });
         });

@@ -249,6 +249,7 @@ class cancel_node : public member {
     bool fenced = false;  // one heavy fence for a node and level is enough
     if (std::exchange(x_owner_heard, level) < level && x_owner) interrupt(*x_owner, *this, fenced, wakes);
     cancel_node* child = nullptr;
+    unsigned told = 0;
     while (!child && !x_members.empty()) {
       auto* m = static_cast<member*>(x_members.front());
       if (m->heard >= level) break;
@@ -260,9 +261,9 @@ class cancel_node : public member {
         child = static_cast<cancel_edge*>(m)->target.enter_from(*this, level);
       else
         child = static_cast<cancel_node*>(m)->enter_from(*this, level);
-      if (wakes.full() && !child) {
+      if (!child && ++told == longest_hold) {  // others get at the lock; the woken are scheduled together, at the end
         x_lock.unlock();
-        wakes.flush();
+        cpu_pause();
         x_lock.lock();
         return this;
       }
@@ -279,6 +280,8 @@ class cancel_node : public member {
     if (up) up->x_lock.lock();
     return up;
   }
+
+  static constexpr unsigned longest_hold = 256;  // members told without leaving the lock
 
   // Under the parent's lock: whether the walk goes down here.
   cancel_node* enter_from(cancel_node& above, std::uint8_t level) noexcept {

@@ -180,6 +180,12 @@ class frame_slab_store {
     tend(2);
   }
 
+  /// Whether more slabs are spare than are kept.
+  bool has_surplus() noexcept {
+    std::lock_guard hold(x_lock);
+    return x_count > kept;
+  }
+
   /// Returns up to `at_most` slabs that have not been needed; true when more can go.
   bool tend(std::size_t at_most) noexcept {
     std::int64_t now = std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);

@@ -132,10 +132,7 @@ inline void requeue_self(goroutine& g) noexcept { g.core().push(*g.proc, &g); }
 // Collects goroutines to schedule once the locks are left.
 class wake_batch {
  public:
-  static constexpr std::size_t limit = 64;
   void add(goroutine* g) noexcept { x_chain.push(g); }
-  bool full() const noexcept { return x_chain.size() >= limit; }
-  bool empty() const noexcept { return x_chain.empty(); }
   void flush() noexcept {
     while (!x_chain.empty()) {
       auto* first = static_cast<goroutine*>(x_chain.pop());

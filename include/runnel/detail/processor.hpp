@@ -91,7 +91,8 @@ struct alignas(cache_line * 2) processor {
   std::uintptr_t current = 0;     // what runs: a goroutine, or a fork-join child with bit 0 set (detail/goroutine.hpp)
   scheduler_core* core = nullptr;
   std::uint64_t random = 0;
-  std::int64_t sampled_at = 0;    // ns; when `progress` was last a multiple of the sampling interval
+  std::int64_t sampled_at = 0;    // ns; when the cost model was last told of
+  std::uint32_t sampled_progress = 0;
   bool unwinding = false;
   unsigned index = 0;
 

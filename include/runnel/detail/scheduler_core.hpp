@@ -5,31 +5,18 @@
 
 #include <runnel/config.hpp>
 #include <runnel/detail/cost_model.hpp>
+#include <runnel/detail/frame_pool.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
-#include <runnel/detail/spinlock.hpp>
+#include <runnel/detail/processor_set.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 namespace runnel::detail {
-
-// What the scheduler needs of the world. The runtime implements it on Asio; a test runtime can replace it.
-class pump_host {
- public:
-  virtual void post_pump(processor& p, bool from_pump) noexcept = 0;  // leads to one pump_posted(p)
-  virtual void arm_monitor(std::int64_t after_ns) noexcept = 0;       // leads to one monitor()
-  virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
-  virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
-
- protected:
-  ~pump_host() = default;
-};
 
 // Which of n runnable goroutines is resumed next. Null: the scheduler's own order.
 class chooser {
@@ -41,37 +28,23 @@ class chooser {
 };
 
 // Work is private to the processor that made it, until somebody could use it: a cost model decides what is worth
-// waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a
-// monitor, which runs only while one processor is busy and another idle.
+// waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a monitor, which runs
+// only while one processor is busy and another idle.
 //
-// Invariants:
-//   1. A processor is idle (in x_idle), or its pump is posted, or it is being pumped; exactly one of these.
-//   2. No injected goroutine is forgotten: inject() stores x_injected_count (seq_cst) and then looks for idle
-//      processors; a pump that ends becomes idle (seq_cst) and then looks at x_injected_count.
-//   3. Nothing here allocates after construction.
-//
-//   x_idle_count      written under x_idle_lock; read anywhere
-//   x_searching       number of pumps that look for work; while it is not zero nobody is woken
-//   x_injected_count  written under x_injected_lock; read anywhere
-class scheduler_core {
+//   x_monitor_armed   true while a call of monitor() is on its way, or runs; set by who arms it
+class scheduler_core : public processor_set {
  public:
-  scheduler_core(pump_host& host, unsigned concurrency)
-      : x_host(host), x_concurrency(concurrency), x_processors(concurrency) {
-    x_idle.reserve(concurrency);
+  scheduler_core(pump_host& host, unsigned concurrency) : processor_set(host, concurrency) {
     unsigned index = 0;
     for (auto& p : x_processors) {
       p.core = this;
       p.index = index++;
       p.random = 0x9E3779B97F4A7C15ull * (index + 1);
-      x_idle.push_back(&p);
     }
-    x_idle_count.store(concurrency, std::memory_order_relaxed);
   }
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
-  unsigned concurrency() const noexcept { return x_concurrency; }
-  std::int64_t now() const noexcept { return x_host.now(); }
   void set_chooser(chooser* c) noexcept { x_chooser = c; }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
   void* environment() const noexcept { return x_environment; }
@@ -127,7 +100,7 @@ class scheduler_core {
 
   // Fork-join children, by the thread that pumps p.
   void offer_children(processor& p) noexcept {
-    if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
+    if (!any_idle()) return;
     if (p.child_count.load(std::memory_order_relaxed) >= 4 || x_cost.coarse())
       wake_one();
     else
@@ -154,8 +127,6 @@ class scheduler_core {
     if (processor* p = take_idle()) pump<Run>(*p, false);
   }
 
-  pump_host& host() noexcept { return x_host; }
-
  private:
   // Runs what is runnable on behalf of p, until it runs dry or its budget is spent. `searching`: this pump was
   // posted by wake_one() and is counted in x_searching.
@@ -164,18 +135,20 @@ class scheduler_core {
     processor* outer = this_processor();
     set_this_processor(&p);
     p.sampled_at = now();
+    p.sampled_progress = p.progress.load(std::memory_order_relaxed);
     int budget = pump_budget;
     for (;;) {
       item next = take(p);
       if (!next) next = search(p, searching);
       if (!next) {
         set_this_processor(outer);
-        become_idle(p, searching);
+        if (the_frame_depot.store.has_surplus()) arm_monitor();
+        become_idle(p, searching);  // last touch: another pump may have p
         return;
       }
       if (searching) {
         searching = false;
-        x_searching.fetch_sub(1, std::memory_order_seq_cst);
+        found_something();
       }
       p.transfers = 0;
       if (next.goroutine)
@@ -184,7 +157,7 @@ class scheduler_core {
         Run::child(p, next.child);
       auto progress = p.progress.load(std::memory_order_relaxed) + 1;
       p.progress.store(progress, std::memory_order_relaxed);
-      if (progress % sample_interval == 0 && sample(p) > longest_pump) budget = 1;
+      if (progress - p.sampled_progress >= sample_interval && sample(p, progress) > longest_pump) budget = 1;
       if (--budget <= 0) {
         set_this_processor(outer);
         post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
@@ -209,18 +182,18 @@ class scheduler_core {
   // Rescues work that is stuck behind a goroutine that runs long. Called by the host's timer.
   template <class Run>
   void monitor() noexcept {
-    if (x_idle_count.load(std::memory_order_seq_cst) == x_concurrency) {
+    if (all_idle()) {
+      if (give_memory_back()) return x_host.arm_monitor(frame_slab_store::interval);
       x_monitor_armed.store(false, std::memory_order_seq_cst);
-      if (x_idle_count.load(std::memory_order_seq_cst) != x_concurrency) ensure_monitor();
+      if (!all_idle()) ensure_monitor();
       return;
     }
+    x_idle_looks = 0;
     processor* rescuer = rescue();
     x_monitor_interval = rescuer ? shortest_interval : std::min(x_monitor_interval * 3 / 2, longest_interval);
     x_host.arm_monitor(x_monitor_interval);
     if (rescuer) pump<Run>(*rescuer, false);
   }
-
-  bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
 
  private:
   struct item {
@@ -244,7 +217,7 @@ class scheduler_core {
   }
 
   void offer(processor& p) noexcept {
-    if (x_idle_count.load(std::memory_order_relaxed) == 0) return;
+    if (!any_idle()) return;
     auto backlog = p.backlog.load(std::memory_order_relaxed);
     if (backlog != 0 && x_cost.worth_waking(backlog))
       wake_one();
@@ -291,8 +264,7 @@ class scheduler_core {
     if (fifo_link* g = take_injected(p)) return {g, nullptr};
     if (x_concurrency == 1) return {};
     if (!searching) {
-      unsigned none = 0;
-      searching = x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst);
+      searching = start_searching();
       if (!searching) return steal(p);
     }
     std::int64_t until = now() + search_spin;
@@ -378,108 +350,52 @@ class scheduler_core {
   }
 
   void ensure_monitor() noexcept {
-    if (x_concurrency == 1 || x_monitor_armed.load(std::memory_order_relaxed)) return;
+    if (x_concurrency > 1) arm_monitor();
+  }
+  void arm_monitor() noexcept {
+    if (x_monitor_armed.load(std::memory_order_relaxed)) return;
     if (x_monitor_armed.exchange(true, std::memory_order_seq_cst)) return;
     x_monitor_interval = shortest_interval;
     x_host.arm_monitor(shortest_interval);
   }
+  // While all are idle, the frame pool is looked at until it has returned what a burst of goroutines left behind.
+  bool give_memory_back() noexcept {
+    if (!the_frame_depot.store.has_surplus()) return false;
+    return frame_pool_tend() || ++x_idle_looks < 4;  // a slab goes when two looks have found it spare
+  }
 
+  using processor_set::inject;
   void inject(fifo_link* g) noexcept {
     fifo chain;
     chain.push(g);
     inject(chain);
   }
-  RUNNEL_NOINLINE void inject(fifo& chain) noexcept {
-    {
-      std::lock_guard hold(x_injected_lock);
-      x_injected.append(chain);
-      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle_count
-    }
-    wake_one();
-  }
-
   fifo_link* take_injected(processor& p) noexcept {
-    if (x_injected_count.load(std::memory_order_seq_cst) == 0) return nullptr;
-    fifo chain;
-    {
-      std::lock_guard hold(x_injected_lock);
-      std::size_t n = x_injected.size();
-      if (n == 0) return nullptr;
-      chain = x_injected.take_front(std::min<std::size_t>((n - 1) / x_concurrency + 1, 1024));
-      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);
-    }
-    fifo_link* first = chain.pop();
-    if (!chain.empty()) {
+    fifo share = processor_set::take_injected();
+    fifo_link* first = share.pop();
+    if (!share.empty()) {
       p.gate.enter();
-      p.append_goroutines(chain);
+      p.append_goroutines(share);
       p.gate.leave();
       offer(p);
     }
     return first;
   }
 
-  RUNNEL_NOINLINE void wake_one() noexcept {
-    if (x_idle_count.load(std::memory_order_seq_cst) == 0) return;
-    unsigned none = 0;
-    if (!x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst)) return;
-    if (processor* p = take_idle())
-      post(*p, processor::posted_to_search);
-    else
-      x_searching.fetch_sub(1, std::memory_order_seq_cst);
-  }
-
-  void post(processor& p, std::uint8_t how) noexcept {
-    p.posted.store(how, std::memory_order_release);  // before pump_posted()
-    x_host.post_pump(p, how == processor::posted_again);
-  }
-
-  processor* take_idle() noexcept {
-    if (x_idle_count.load(std::memory_order_relaxed) == 0) return nullptr;
-    std::lock_guard hold(x_idle_lock);
-    if (x_idle.empty()) return nullptr;
-    processor* p = x_idle.back();
-    x_idle.pop_back();
-    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);
-    return p;
-  }
-  void give_back_idle(processor& p) noexcept {
-    std::lock_guard hold(x_idle_lock);
-    x_idle.push_back(&p);
-    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);  // [idle], then x_injected_count
-  }
-
-  void become_idle(processor& p, bool searching) noexcept {
-    if (searching) x_searching.fetch_sub(1, std::memory_order_seq_cst);
-    give_back_idle(p);
-    if (x_injected_count.load(std::memory_order_seq_cst) != 0) wake_one();
-  }
-
-  std::int64_t sample(processor& p) noexcept {
+  std::int64_t sample(processor& p, std::uint32_t progress) noexcept {
     std::int64_t at = now();
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
-    x_cost.sample(elapsed, sample_interval);
+    x_cost.sample(elapsed, progress - std::exchange(p.sampled_progress, progress));
     offer(p);
     return elapsed;
   }
 
-  pump_host& x_host;
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
-  const unsigned x_concurrency;
-  std::vector<processor> x_processors;
-
-  alignas(cache_line * 2) std::atomic<std::size_t> x_idle_count{0};
   cost_model x_cost;
   std::atomic<bool> x_monitor_armed{false};
   std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
-
-  alignas(cache_line * 2) std::atomic<unsigned> x_searching{0};
-  spinlock x_idle_lock;
-  std::vector<processor*> x_idle;
-
-  alignas(cache_line * 2) std::atomic<std::size_t> x_injected_count{0};
-  spinlock x_injected_lock;
-  fifo x_injected;
+  int x_idle_looks = 0;
 };
 
 }  // namespace runnel::detail

@@ -115,7 +115,8 @@ struct run_policy {
 
       ~batch() {
         p.unwinding = true;
-        for (int n = 0; g; g = ++n < longest_batch ? next_stopped(p) : nullptr) {
+        for (std::uint32_t n = 0; g; g = ++n < longest_batch ? next_stopped(p) : nullptr) {
+          if (n != 0) p.progress.store(p.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
           g->stop = false;
           g->proc = &p;
           p.current = reinterpret_cast<std::uintptr_t>(g);
@@ -143,7 +144,7 @@ struct run_policy {
     resume(go_on.frame);
   }
 
-  static constexpr int longest_batch = 64;
+  static constexpr std::uint32_t longest_batch = 64;
 
   static detail::goroutine* next_stopped(processor& p) noexcept {
     p.gate.enter();

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/processor_set.hpp: the processors of a scheduler: which are idle, who searches, what came from outside.
+// Layer: L1
+#pragma once
+
+#include <runnel/config.hpp>
+#include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/processor.hpp>
+#include <runnel/detail/spinlock.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+namespace runnel::detail {
+
+// What the scheduler needs of the world. The runtime implements it on Asio; a test runtime can replace it.
+class pump_host {
+ public:
+  virtual void post_pump(processor& p, bool from_pump) noexcept = 0;  // leads to one pump_posted(p)
+  virtual void arm_monitor(std::int64_t after_ns) noexcept = 0;       // leads to one monitor()
+  virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
+  virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
+
+ protected:
+  ~pump_host() = default;
+};
+
+// Invariants:
+//   1. A processor is idle (in x_idle), or its pump is posted, or it is being pumped; exactly one of these.
+//   2. No injected goroutine is forgotten: inject() stores x_injected_count (seq_cst) and then looks at the idle count
+//      and the searchers; a pump that ends leaves the searchers, becomes idle (seq_cst), and then looks at
+//      x_injected_count. Who stops searching because it has found something looks there too.
+//   3. Nothing here allocates after construction.
+//
+//   x_idle_count      written under x_idle_lock; read anywhere
+//   x_searching       1 while a pump looks for work, or is on its way to: then nobody else is woken
+//   x_injected_count  written under x_injected_lock; read anywhere
+class processor_set {
+ public:
+  processor_set(const processor_set&) = delete;
+  processor_set& operator=(const processor_set&) = delete;
+
+  unsigned concurrency() const noexcept { return x_concurrency; }
+  pump_host& host() noexcept { return x_host; }
+  std::int64_t now() const noexcept { return x_host.now(); }
+  bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
+  bool any_idle() const noexcept { return x_idle_count.load(std::memory_order_relaxed) != 0; }
+
+ protected:
+  processor_set(pump_host& host, unsigned concurrency)
+      : x_host(host), x_concurrency(concurrency), x_processors(concurrency) {
+    x_idle.reserve(concurrency);
+    for (auto& p : x_processors) x_idle.push_back(&p);
+    x_idle_count.store(concurrency, std::memory_order_relaxed);
+  }
+  ~processor_set() = default;
+
+  RUNNEL_NOINLINE void inject(fifo& chain) noexcept {
+    {
+      std::lock_guard hold(x_injected_lock);
+      x_injected.append(chain);
+      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle_count
+    }
+    wake_one();
+  }
+  bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
+  // A fair share of what was injected.
+  fifo take_injected() noexcept {
+    fifo share;
+    if (!anything_injected()) return share;
+    std::lock_guard hold(x_injected_lock);
+    share = x_injected.take_front(std::min<std::size_t>((x_injected.size() + x_concurrency - 1) / x_concurrency, 1024));
+    x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);
+    return share;
+  }
+
+  // Sends an idle processor to search, unless somebody searches already.
+  RUNNEL_NOINLINE void wake_one() noexcept {
+    if (x_idle_count.load(std::memory_order_seq_cst) == 0 || !start_searching()) return;
+    if (processor* p = take_idle())
+      post(*p, processor::posted_to_search);
+    else
+      x_searching.fetch_sub(1, std::memory_order_seq_cst);
+  }
+  bool start_searching() noexcept {
+    unsigned none = 0;
+    return x_searching.load(std::memory_order_seq_cst) == 0 &&
+           x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst);
+  }
+  void found_something() noexcept {
+    x_searching.fetch_sub(1, std::memory_order_seq_cst);
+    if (anything_injected()) wake_one();  // who injected while we searched has woken nobody
+  }
+
+  void post(processor& p, std::uint8_t how) noexcept {
+    p.posted.store(how, std::memory_order_release);  // before pump_posted()
+    x_host.post_pump(p, how == processor::posted_again);
+  }
+
+  processor* take_idle() noexcept {
+    if (!any_idle()) return nullptr;
+    std::lock_guard hold(x_idle_lock);
+    if (x_idle.empty()) return nullptr;
+    processor* p = x_idle.back();
+    x_idle.pop_back();
+    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);
+    return p;
+  }
+  void give_back_idle(processor& p) noexcept {
+    std::lock_guard hold(x_idle_lock);
+    x_idle.push_back(&p);
+    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);  // [idle], then x_injected_count
+  }
+  void become_idle(processor& p, bool searching) noexcept {
+    if (searching) x_searching.fetch_sub(1, std::memory_order_seq_cst);
+    give_back_idle(p);
+    if (anything_injected()) wake_one();
+  }
+
+  pump_host& x_host;
+  const unsigned x_concurrency;
+  std::vector<processor> x_processors;
+
+ private:
+  alignas(destructive_interference) std::atomic<std::size_t> x_idle_count{0};
+  spinlock x_idle_lock;
+  std::vector<processor*> x_idle;
+
+  alignas(destructive_interference) std::atomic<unsigned> x_searching{0};
+
+  alignas(destructive_interference) std::atomic<std::size_t> x_injected_count{0};
+  spinlock x_injected_lock;
+  fifo x_injected;
+};
+
+}  // namespace runnel::detail
