@@ -168,6 +168,24 @@ inline context this_context() {
   return context::adopt(*child);
 }
 
+/// Waits until the calling goroutine's context is done, and then goes on: this is how cancellation is seen without
+/// being unwound. The next suspension unwinds.
+[[nodiscard("co_await it")]] inline detail::done_operation done() noexcept { return detail::done_operation(); }
+
+/// Starts f(args...) as a goroutine that belongs to the runtime, like rn::go(f, args...), and runs under ctx: it is
+/// cancelled with ctx, and at shutdown.
+template <class F, class... A>
+void go(const context& ctx, F&& f, A&&... args) {
+  detail::check_spawnable<F, A...>();
+  detail::runtime_core* runtime = detail::runtime_core::here();
+  if (!runtime) throw misuse_error("runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go");
+  task<> root = detail::make_root(std::forward<F>(f), std::forward<A>(args)...);
+  detail::node_use home(*new detail::context_node(detail::share_values(ctx.node().values())));
+  home.node.attach_to(ctx.node(), ctx.node().deadline());
+  home.node.also_hear(runtime->root);
+  runtime->start(home.node, std::move(root), {});
+}
+
 // Implementation
 
 inline std::pair<context, cancel_function> context::with_cancel() const {

@@ -116,7 +116,7 @@ class join_operation : public awaitable_base {
 };
 
 // What both kinds of group offer.
-class group_interface {
+class group_interface : private spawner<group_interface> {
  public:
   group_interface(const group_interface&) = delete;
   group_interface& operator=(const group_interface&) = delete;
@@ -129,32 +129,13 @@ class group_interface {
   /// was cancelled and f will not run. Not awaiting it only queues.
   /// Cancel-safety: a cancelled wait leaves the child queued.
   /// Throws: bad_alloc, and what copying the arguments throws.
-  template <class F>
-  slot_operation go(F&& f, std::source_location where = std::source_location::current()) {
-    return go_at(where, true, std::forward<F>(f));
-  }
-  template <class F, class A>
-  slot_operation go(F&& f, A&& a, std::source_location where = std::source_location::current()) {
-    return go_at(where, true, std::forward<F>(f), std::forward<A>(a));
-  }
-  template <class F, class A, class B>
-  slot_operation go(F&& f, A&& a, B&& b, std::source_location where = std::source_location::current()) {
-    return go_at(where, true, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b));
-  }
-  template <class F, class A, class B, class C>
-  slot_operation go(F&& f, A&& a, B&& b, C&& c, std::source_location where = std::source_location::current()) {
-    return go_at(where, true, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
-  }
-  template <class F, class A, class B, class C, class... D>
-    requires(sizeof...(D) > 0)
-  slot_operation go(F&& f, A&& a, B&& b, C&& c, D&&... d) {
-    return go_at(std::source_location(), true, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b),
-                 std::forward<C>(c), std::forward<D>(d)...);
-  }
+  using spawner<group_interface>::go;
   /// Starts f(args...) if there is a slot now. Returns whether it did; f does not run otherwise.
   template <class F, class... A>
   bool try_go(F&& f, A&&... args) {
-    return go_at(std::source_location(), false, std::forward<F>(f), std::forward<A>(args)...).resume();
+    check_spawnable<F, A...>();
+    auto a = x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), std::source_location(), false);
+    return a.kind == group_core::admission::kind_t::started;
   }
 
   /// Waits until every child has ended.
@@ -179,10 +160,11 @@ class group_interface {
   group_core x_core;
 
  private:
+  friend spawner<group_interface>;
   template <class F, class... A>
-  slot_operation go_at(std::source_location where, bool may_queue, F&& f, A&&... args) {
+  slot_operation go_at(std::source_location where, F&& f, A&&... args) {
     check_spawnable<F, A...>();
-    return slot_operation(x_core, x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, may_queue));
+    return slot_operation(x_core, x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, true));
   }
 };
 

@@ -20,20 +20,19 @@ namespace detail {
 template <class F>
 concept not_a_context = !std::is_same_v<std::remove_cvref_t<F>, context>;
 
-template <class F, class... A>
-void go_at(std::source_location where, F&& f, A&&... args) {
-  check_spawnable<F, A...>();
-  runtime_core* runtime = runtime_core::here();
-  if (!runtime)
-    throw misuse_error("runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
-  task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
-  context_node& home = runtime->home_for_go();
-  struct use {
-    context_node& node;
-    ~use() { node.release(); }
-  } until_started{home};
-  runtime->start(home, std::move(root), where);
-}
+// go(f, args...) of the runtime that runs here.
+struct ambient_spawner : spawner<ambient_spawner> {
+  template <class F, class... A>
+  void go_at(std::source_location where, F&& f, A&&... args) {
+    check_spawnable<F, A...>();
+    runtime_core* runtime = runtime_core::here();
+    if (!runtime)
+      throw misuse_error("runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
+    task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
+    node_use home(runtime->home_for_go());
+    runtime->start(home.node, std::move(root), where);
+  }
+};
 
 }  // namespace detail
 
@@ -51,31 +50,25 @@ void go_at(std::source_location where, F&& f, A&&... args) {
 /// Contract: SEMANTICS.md GO-01 to GO-11, DESIGN section 4.
 template <detail::not_a_context F>
 void go(F&& f, std::source_location where = std::source_location::current()) {
-  detail::go_at(where, std::forward<F>(f));
+  detail::ambient_spawner().go(std::forward<F>(f), where);
 }
-// One overload for each number of arguments: a pack cannot be followed by the defaulted place.
 template <detail::not_a_context F, class A>
 void go(F&& f, A&& a, std::source_location where = std::source_location::current()) {
-  detail::go_at(where, std::forward<F>(f), std::forward<A>(a));
+  detail::ambient_spawner().go(std::forward<F>(f), std::forward<A>(a), where);
 }
 template <detail::not_a_context F, class A, class B>
 void go(F&& f, A&& a, B&& b, std::source_location where = std::source_location::current()) {
-  detail::go_at(where, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b));
+  detail::ambient_spawner().go(std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), where);
 }
 template <detail::not_a_context F, class A, class B, class C>
 void go(F&& f, A&& a, B&& b, C&& c, std::source_location where = std::source_location::current()) {
-  detail::go_at(where, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
+  detail::ambient_spawner().go(std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), where);
 }
-template <detail::not_a_context F, class A, class B, class C, class D>
-void go(F&& f, A&& a, B&& b, C&& c, D&& d, std::source_location where = std::source_location::current()) {
-  detail::go_at(where, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c),
-                std::forward<D>(d));
-}
-template <detail::not_a_context F, class A, class B, class C, class D, class... E>
-  requires(sizeof...(E) > 0)
-void go(F&& f, A&& a, B&& b, C&& c, D&& d, E&&... e) {
-  detail::go_at(std::source_location(), std::forward<F>(f), std::forward<A>(a), std::forward<B>(b),
-                std::forward<C>(c), std::forward<D>(d), std::forward<E>(e)...);
+template <detail::not_a_context F, class A, class B, class C, class... D>
+  requires(sizeof...(D) > 0)
+void go(F&& f, A&& a, B&& b, C&& c, D&&... d) {
+  detail::ambient_spawner().go_at(std::source_location(), std::forward<F>(f), std::forward<A>(a), std::forward<B>(b),
+                                  std::forward<C>(c), std::forward<D>(d)...);
 }
 
 }  // namespace runnel

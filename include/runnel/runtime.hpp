@@ -8,6 +8,7 @@
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include <chrono>
@@ -69,7 +70,7 @@ class runtime_options {
 /// Thread-safety: everything here may be called from any thread. Lifetime: the context outlives the scheduler; the
 /// scheduler's destructor shuts down (cancel, grace, kill, report), so it must not run on a thread of the pool unless
 /// nothing lives any more.
-class scheduler {
+class scheduler : private detail::spawner<scheduler> {
  public:
   template <class ExecutionContext>
     requires std::is_base_of_v<boost::asio::execution_context, ExecutionContext>
@@ -84,12 +85,7 @@ class scheduler {
   ~scheduler() { x_host->end(); }
 
   /// Starts a goroutine that belongs to this scheduler. Throws shutting_down once shut_down() has begun.
-  template <class F, class... A>
-  void go(F&& f, A&&... args) {
-    detail::check_spawnable<F, A...>();
-    core().start(core().root, detail::make_root(std::forward<F>(f), std::forward<A>(args)...),
-                 std::source_location());
-  }
+  using detail::spawner<scheduler>::go;
 
   /// Cancels the root context: every goroutine of this scheduler hears it.
   void cancel() noexcept { core().cancel(); }
@@ -97,17 +93,26 @@ class scheduler {
   void shut_down() { x_host->shut_down(); }
   /// How many goroutines that it started have not ended.
   std::size_t live() const noexcept { return x_host->core.live(); }
+  /// The execution context's executor.
+  boost::asio::any_io_executor get_executor() const { return x_host->get_executor(); }
 
   detail::runtime_core& core() noexcept { return x_host->core; }
 
  private:
+  friend detail::spawner<scheduler>;
+  friend class runtime;
+  template <class F, class... A>
+  void go_at(std::source_location where, F&& f, A&&... args) {
+    detail::check_spawnable<F, A...>();
+    core().start(core().root, detail::make_root(std::forward<F>(f), std::forward<A>(args)...), where);
+  }
   std::shared_ptr<detail::asio_host> x_host;
 };
 
 /// A scheduler on an Asio pool of its own.
 ///
 /// Lifetime: the destructor shuts down and joins the threads.
-class runtime {
+class runtime : private detail::spawner<runtime> {
  public:
   explicit runtime(threads n = threads::of_machine(), runtime_options options = {})
       : x_pool(n.count()), x_scheduler(std::in_place, x_pool, n, std::move(options)) {}
@@ -123,10 +128,7 @@ class runtime {
   template <class F, class... A>
   auto run(F&& f, A&&... args);
 
-  template <class F, class... A>
-  void go(F&& f, A&&... args) {
-    x_scheduler->go(std::forward<F>(f), std::forward<A>(args)...);
-  }
+  using detail::spawner<runtime>::go;
   void cancel() noexcept { x_scheduler->cancel(); }
   void shut_down() { x_scheduler->shut_down(); }
   std::size_t live() const noexcept { return x_scheduler->live(); }
@@ -137,9 +139,21 @@ class runtime {
   detail::runtime_core& core() noexcept { return x_scheduler->core(); }
 
  private:
+  friend detail::spawner<runtime>;
+  template <class F, class... A>
+  void go_at(std::source_location where, F&& f, A&&... args) {
+    x_scheduler->go_at(where, std::forward<F>(f), std::forward<A>(args)...);
+  }
   boost::asio::thread_pool x_pool;
   std::optional<scheduler> x_scheduler;
 };
+
+/// The executor of the pool that the calling goroutine runs on: for sockets and timers. Throws: misuse_error outside of one.
+inline boost::asio::any_io_executor this_executor() {
+  detail::runtime_core* runtime = detail::runtime_core::here();
+  if (!runtime) throw misuse_error("runnel: this_executor outside of a goroutine");
+  return static_cast<detail::asio_host&>(runtime->core.host()).get_executor();
+}
 
 // Implementation
 
@@ -148,6 +162,7 @@ namespace detail {
 template <class T>
 struct main_result {
   result_slot<T> value;
+  bool completed = false;  // f returned or threw: it was not unwound
   bool ended = false;
   std::mutex mutex;
   std::condition_variable changed;
@@ -181,6 +196,7 @@ task<> run_main(main_result<T>& result, F f, A... args) {
   } catch (...) {
     result.value.fail(std::current_exception());
   }
+  result.completed = true;
 }
 
 template <class R>
@@ -207,7 +223,7 @@ auto runtime::run(F&& f, A&&... args) {
                std::source_location());
   std::unique_lock hold(result.mutex);
   result.changed.wait(hold, [&] { return result.ended; });
-  if (!result.value.failed() && !result.value.has_value()) throw canceled();
+  if (!result.completed) throw canceled();
   return result.value.take();
 }
 

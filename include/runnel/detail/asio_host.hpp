@@ -6,6 +6,7 @@
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/defer.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -101,6 +102,8 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   template <class ExecutionContext>
   void attach_to(ExecutionContext& context);
 
+  virtual boost::asio::any_io_executor get_executor() const = 0;
+
   runtime_core core;
 
  protected:
@@ -129,6 +132,7 @@ class asio_host_on final : public asio_host {
     x_timer.emplace(executor);
     x_monitor.emplace(executor);
   }
+  boost::asio::any_io_executor get_executor() const override { return x_executor; }
 
  private:
   using timer_type = boost::asio::basic_waitable_timer<std::chrono::steady_clock,

@@ -41,6 +41,7 @@ class context_node final : public cancel_node, private deadline_timer {
     context_node* node = this;
     while (node && node->x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // acq_rel: all uses before the end
       node->disarm();
+      if (node->x_also) node->x_also->unlist(node->x_edge);
       node->detach_from_unpinned_parent();
       context_node* parent = node->x_parent_use;
       delete node;
@@ -54,6 +55,11 @@ class context_node final : public cancel_node, private deadline_timer {
     x_parent_use = &parent;
     attach(parent, deadline_ns);
   }
+  // Hears this node too: one that outlives this one.
+  void also_hear(cancel_node& other) noexcept {
+    x_also = &other;
+    other.list_edge(x_edge);
+  }
   // Arms the deadline, if it is nearer than the parent's.
   void arm(timer_service& timers, std::int64_t deadline_ns, std::exception_ptr cause) {
     if (due() || deadline_ns > deadline()) return;
@@ -65,6 +71,17 @@ class context_node final : public cancel_node, private deadline_timer {
   std::atomic<std::size_t> x_uses{1};
   context_node* x_parent_use = nullptr;
   context_values x_held_values;
+  cancel_node* x_also = nullptr;
+  cancel_edge x_edge{*this};
+};
+
+// One use of a node, for a while.
+struct node_use {
+  context_node& node;
+  explicit node_use(context_node& n) noexcept : node(n) {}
+  node_use(const node_use&) = delete;
+  node_use& operator=(const node_use&) = delete;
+  ~node_use() { node.release(); }
 };
 
 }  // namespace runnel::detail

@@ -71,17 +71,20 @@ const value_of<Key>* find_value(const context_value* values) noexcept {
 // under the hashed lock.
 class done_operation : public awaitable_base, private cancel_hook {
  public:
-  explicit done_operation(cancel_node& node) noexcept : x_node(node) { cancel_hook::fire = &node_is_done; }
+  // Of a context that outlives this; without one, of the ambient context.
+  explicit done_operation(cancel_node& node) noexcept : x_node(&node) { cancel_hook::fire = &node_is_done; }
+  done_operation() noexcept { cancel_hook::fire = &node_is_done; }
   done_operation(const done_operation&) = delete;
   done_operation& operator=(const done_operation&) = delete;
   ~done_operation() {
-    if (x_listed) x_node.unlist_hook(*this);
+    if (x_listed) x_node->unlist_hook(*this);
   }
 
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
     bool due = !enter_operation(g);
-    x_listed = x_node.list_hook(*this);
+    if (!x_node) x_node = g.context.load(std::memory_order_relaxed);
+    x_listed = x_node->list_hook(*this);
     if (!x_listed) return spend_budget(g, leaf);  // even where the ambient context is done: this is how one asks
     if (due) return stop_here(g, leaf), true;
     park_lock& q = hashed_lock(this);
@@ -104,7 +107,7 @@ class done_operation : public awaitable_base, private cancel_hook {
     if (take(self.x_queue, out)) wakes.add(out.g);
   }
 
-  cancel_node& x_node;
+  cancel_node* x_node = nullptr;
   waiter x_waiter;
   list_head x_queue;
   bool x_listed = false;

@@ -53,7 +53,7 @@ class wait_group {
   void go(F&& f, std::source_location where = std::source_location::current()) {
     add(1);
     try {
-      detail::go_at(where, &counted<std::decay_t<F>>, this, std::forward<F>(f));
+      detail::ambient_spawner().go_at(where, &counted<std::decay_t<F>>, this, std::forward<F>(f));
     } catch (...) {
       done();
       throw;
