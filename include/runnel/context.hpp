@@ -204,7 +204,7 @@ inline std::pair<context, cancel_function> context::with_deadline_ns(std::int64_
   if (at <= runtime->core.now())
     child->cancel(detail::level_cancel, true, cause ? std::move(cause) : detail::deadline_cause());
   else
-    child->arm(runtime->timers, at, std::move(cause));
+    child->arm(runtime->timers, at, std::move(cause), runtime->core.host().share());
   return {ctx, cancel_function(*child)};
 }
 

@@ -227,7 +227,7 @@ class errgroup : public detail::group_interface, private detail::scope_base {
 /// given one, or of the runtime's.
 ///
 /// Lifetime: join with wait() before it dies; one that dies with live children ends the program with a message.
-class task_group : public detail::group_interface {
+class task_group : private detail::node_hold, public detail::group_interface {
  public:
   template <detail::group_option... O>
   explicit task_group(const O&... options) : task_group(runtime(), runtime().root, detail::group_options(options...)) {}
@@ -236,8 +236,8 @@ class task_group : public detail::group_interface {
       : task_group(runtime(), parent.node(), detail::group_options(options...)) {}
 
  private:
-  task_group(detail::runtime_core& r, detail::cancel_node& parent, const detail::group_options& options)
-      : group_interface(r, parent, options) {}
+  task_group(detail::runtime_core& r, detail::context_node& parent, const detail::group_options& options)
+      : node_hold(parent), group_interface(r, parent, options) {}
   static detail::runtime_core& runtime() {
     detail::runtime_core* r = detail::runtime_core::here();
     if (!r) throw misuse_error("runnel: a task_group is made inside of a runtime");

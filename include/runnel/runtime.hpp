@@ -18,6 +18,7 @@
 #include <optional>
 #include <source_location>
 #include <thread>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -126,7 +127,7 @@ class runtime : private detail::spawner<runtime> {
   /// Runs f as a goroutine and waits for it, from a thread that runs no goroutines. Returns what f returns; rethrows
   /// what it throws; throws canceled if it was cancelled. What f left running goes on until shut_down().
   template <class F, class... A>
-  auto run(F&& f, A&&... args);
+  decltype(auto) run(F&& f, A&&... args);
 
   using detail::spawner<runtime>::go;
   void cancel() noexcept { x_scheduler->cancel(); }
@@ -181,17 +182,20 @@ struct main_result {
 template <class T, class F, class... A>
 task<> run_main(main_result<T>& result, F f, A... args) {
   typename main_result<T>::at_end at_end{result};
+  auto call = [f = std::move(f), args = std::tuple<A...>(std::move(args)...)]() mutable -> decltype(auto) {
+    return std::apply(f, std::move(args));  // dies before at_end: nothing of it is left when the waiter goes on
+  };
   try {
     if constexpr (!is_task<std::invoke_result_t<F&, A...>>) {
       if constexpr (std::is_void_v<T>)
-        std::invoke(f, std::move(args)...), result.value.emplace();
+        call(), result.value.emplace();
       else
-        result.value.emplace(std::invoke(f, std::move(args)...));
+        result.value.emplace(call());
     } else if constexpr (std::is_void_v<T>) {
-      co_await std::invoke(f, std::move(args)...);
+      co_await call();
       result.value.emplace();
     } else {
-      result.value.emplace(co_await std::invoke(f, std::move(args)...));
+      result.value.emplace(co_await call());
     }
   } catch (...) {
     result.value.fail(std::current_exception());
@@ -211,7 +215,7 @@ struct task_value<task<T>> {
 }  // namespace detail
 
 template <class F, class... A>
-auto runtime::run(F&& f, A&&... args) {
+decltype(auto) runtime::run(F&& f, A&&... args) {
   detail::check_spawnable<F, A...>();
   if (detail::this_processor())
     throw misuse_error("runnel: runtime::run on a thread that runs goroutines would block it: co_await instead");

@@ -63,7 +63,8 @@ class deadline_operation : public scoped_operation<deadline_operation<T>, T> {
   }
   bool unwound(goroutine& g) noexcept {
     x_timer.disarm();
-    x_passed = this->x_scope.node().by_deadline() && !this->x_scope.node().killed() && !this->x_scope.outer().due();
+    cancel_node& node = this->x_scope.node();
+    x_passed = node.due() && node.by_deadline() && !node.killed() && !this->x_scope.outer().due();
     this->x_scope.leave(g);
     return !x_passed;
   }

@@ -76,6 +76,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
       : core(*this, *this, asio_host::now(), concurrency, std::move(options)) {}
   virtual ~asio_host() = default;
 
+  std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
   std::int64_t now() const noexcept final {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())
@@ -90,6 +91,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   // The scheduler ends: nothing lives afterwards, and no handler of ours will be armed again.
   void end() noexcept {
     if (core.live() != 0 || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
+    core.end();
     close_timers();
   }
   // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.

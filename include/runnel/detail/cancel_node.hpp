@@ -164,7 +164,7 @@ class cancel_node : public member {
   void cancel(std::uint8_t level, bool by_deadline, std::exception_ptr cause) noexcept {
     {
       std::lock_guard hold(x_lock);
-      if (!raise(level, by_deadline, std::move(cause)) || x_busy) return;
+      if (!raise(level, by_deadline, cause) || x_busy) return;
       x_busy = true;
       x_up = nullptr;
     }
@@ -190,12 +190,12 @@ class cancel_node : public member {
     x_members.push_back(&m);
   }
   // Under this node's lock, or before anybody else knows the node.
-  bool raise(std::uint8_t level, bool by_deadline, std::exception_ptr cause) noexcept {
+  bool raise(std::uint8_t level, bool by_deadline, const std::exception_ptr& cause) noexcept {
     auto before = x_level.load(std::memory_order_relaxed);
     if (before >= level) return false;
     if (before == level_none) {
       x_by_deadline = by_deadline;
-      x_cause = std::move(cause);
+      x_cause = cause;  // a copy: what the caller holds dies outside of the lock
     }
     x_level.store(level, std::memory_order_seq_cst);  // [raise], then heavy_fence() and the members' words
     return true;
@@ -219,7 +219,10 @@ class cancel_node : public member {
 
   // Contexts derived from a node that ends are done, as after Go's deferred cancel.
   void orphan_children() noexcept {
-    if (x_members.empty()) return;
+    {
+      std::lock_guard hold(x_lock);
+      if (x_members.empty()) return;
+    }
     cancel(level_cancel, false, canceled_cause());
     std::lock_guard hold(x_lock);
     while (list_link* first = x_members.pop_front())

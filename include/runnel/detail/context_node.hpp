@@ -61,9 +61,9 @@ class context_node final : public cancel_node, private deadline_timer {
     other.list_edge(x_edge);
   }
   // Arms the deadline, if it is nearer than the parent's.
-  void arm(timer_service& timers, std::int64_t deadline_ns, std::exception_ptr cause) {
+  void arm(timer_service& timers, std::int64_t deadline_ns, std::exception_ptr cause, std::shared_ptr<void> keep) {
     if (due() || deadline_ns > deadline()) return;
-    deadline_timer::arm(timers, *this, deadline_ns, std::move(cause));
+    deadline_timer::arm(timers, *this, deadline_ns, std::move(cause), std::move(keep));
   }
   void disarm() noexcept { deadline_timer::disarm(); }
 
@@ -75,7 +75,14 @@ class context_node final : public cancel_node, private deadline_timer {
   cancel_edge x_edge{*this};
 };
 
-// One use of a node, for a while.
+// A use of a node, held as long as this lives; and one taken over.
+struct node_hold {
+  context_node& held;
+  explicit node_hold(context_node& n) noexcept : held(n) { n.retain(); }
+  node_hold(const node_hold&) = delete;
+  node_hold& operator=(const node_hold&) = delete;
+  ~node_hold() { held.release(); }
+};
 struct node_use {
   context_node& node;
   explicit node_use(context_node& n) noexcept : node(n) {}

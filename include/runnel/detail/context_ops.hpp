@@ -120,7 +120,8 @@ class done_operation : public awaitable_base, private cancel_hook {
 //   x_goroutine  taken, once, by whoever starts it or discards it
 class after_func : private cancel_hook {
  public:
-  after_func(runtime_core& runtime, context_node& node) noexcept : x_runtime(runtime), x_node(node) {
+  after_func(runtime_core& runtime, context_node& node) noexcept
+      : x_runtime(runtime), x_keep(runtime.core.host().share()), x_node(node) {
     cancel_hook::fire = &node_is_done;
     node.retain();
   }
@@ -147,19 +148,21 @@ class after_func : private cancel_hook {
   }
   static void node_is_done(cancel_hook& hook, wake_batch& wakes) noexcept {
     auto& self = static_cast<after_func&>(hook);
-    if (goroutine* g = self.x_goroutine.exchange(nullptr, std::memory_order_acq_rel)) {
-      self.x_runtime.count_prepared();
-      wakes.add(g);
-    }
+    if (goroutine* g = self.take()) wakes.add(g);
   }
   void fire_now() noexcept {
-    if (goroutine* g = x_goroutine.exchange(nullptr, std::memory_order_acq_rel)) {
-      x_runtime.count_prepared();
-      requeue(g);
-    }
+    if (goroutine* g = take()) requeue(g);
+  }
+  // Null: it is somebody else's, or its runtime has ended.
+  goroutine* take() noexcept {
+    if (!x_runtime.count_prepared()) return nullptr;
+    goroutine* g = x_goroutine.exchange(nullptr, std::memory_order_acq_rel);
+    if (!g) x_runtime.uncount_prepared();
+    return g;
   }
 
   runtime_core& x_runtime;
+  std::shared_ptr<void> x_keep;  // the runtime
   context_node& x_node;
   std::atomic<goroutine*> x_goroutine{nullptr};
 };

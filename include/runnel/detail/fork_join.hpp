@@ -100,8 +100,9 @@ class fork_join {
 
   // A child has ended, and its frame is gone. Returns what to resume next on this thread.
   std::coroutine_handle<> child_finished(fork_child_base& child) noexcept {
-    end_goroutine(child, false);
     processor& here = *this_processor();
+    here.current = 0;
+    end_goroutine(child, false);
     if (x_left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       if (must_stop()) {
         stop_parent(here);
@@ -114,10 +115,11 @@ class fork_join {
 
   // The same for a child that was unwound: returns the parent if it was the last, and whether to unwind it too.
   promise_base* child_unwound(fork_child_base& child, bool& keep_unwinding) noexcept {
+    processor& here = *this_processor();
+    here.current = 0;
     x_stopped.store(true, std::memory_order_relaxed);
     end_goroutine(child, true);
     if (x_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return nullptr;
-    processor& here = *this_processor();
     keep_unwinding = must_stop();
     if (keep_unwinding) parent_goroutine();
     return become_parent(here);

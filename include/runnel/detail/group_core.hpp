@@ -56,7 +56,8 @@ class group_core : public goroutine_owner {
 
   cancel_node& node() noexcept { return x_node; }
   runtime_core& runtime() noexcept { return x_runtime; }
-  std::size_t live() const noexcept { return x_left.load(std::memory_order_acquire) - (x_joined ? 0 : 1); }
+  std::size_t live() const noexcept { return x_left.load(std::memory_order_acquire) - (x_joined.load(std::memory_order_relaxed) ? 0 : 1);
+  }
   bool collects_all() const noexcept { return x_collect_all; }
 
   void cancel(std::exception_ptr cause = nullptr) noexcept {
@@ -73,8 +74,11 @@ class group_core : public goroutine_owner {
     using kind = admission::kind_t;
     goroutine* g = make_goroutine(x_runtime.core.any_processor(), x_node, *this, std::move(root), where);
     admission result{kind::started};
-    bool was_open = x_left.fetch_add(1, std::memory_order_relaxed) != 0;  // relaxed: the caller holds a count already
-    if (!was_open || x_node.due()) {
+    if (!count_up()) {  // it has been joined, and is not open again
+      discard_goroutine(*g);
+      return {kind::refused};
+    }
+    if (x_node.due()) {
       result.kind = kind::refused;
     } else if (x_limit != no_limit) {
       park_lock::guard hold(hashed_lock(this), nullptr);
@@ -90,11 +94,13 @@ class group_core : public goroutine_owner {
     if (result.kind == kind::started) x_runtime.core.schedule(g);
     if (result.kind == kind::refused) {
       discard_goroutine(*g);
-      x_left.fetch_sub(1, std::memory_order_relaxed);
+      count_down();
     }
     return result;
   }
-  bool ticket_refused(std::uint64_t ticket) const noexcept { return ticket >= x_first_refused; }
+  bool ticket_refused(std::uint64_t ticket) const noexcept {
+    return ticket >= x_first_refused.load(std::memory_order_relaxed);
+  }
 
   // Parks g until its ticket is called. Returns false if that has happened already; `stopped` if g's context is done.
   bool wait_for_ticket(goroutine& g, promise_base* leaf, ticket_waiter& w, bool& stopped) noexcept {
@@ -111,13 +117,13 @@ class group_core : public goroutine_owner {
     drop_pending_if_due();
     x_joiner = &g;
     x_joiner_stops_if_due = stops_if_due;
-    x_joined = true;
+    x_joined.store(true, std::memory_order_relaxed);
     return x_left.fetch_sub(1, std::memory_order_acq_rel) != 1;
   }
-  bool joined() const noexcept { return x_joined && x_left.load(std::memory_order_acquire) == 0; }
+  bool joined() const noexcept { return x_joined.load(std::memory_order_relaxed) && x_left.load(std::memory_order_acquire) == 0; }
   void reopen() noexcept {
-    x_joined = false;
-    x_left.store(1, std::memory_order_relaxed);
+    x_joined.store(false, std::memory_order_relaxed);
+    x_left.fetch_add(1, std::memory_order_relaxed);
   }
 
   // Of a group that has been joined. The first error stays for later waits (EG-03).
@@ -144,6 +150,13 @@ class group_core : public goroutine_owner {
   }
 
  private:
+  // False: it is zero, and the group is the joiner's.
+  bool count_up() noexcept {
+    auto n = x_left.load(std::memory_order_relaxed);
+    while (n != 0)
+      if (x_left.compare_exchange_weak(n, n + 1, std::memory_order_relaxed)) return true;
+    return false;
+  }
   void count_down() noexcept {
     if (x_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     goroutine* joiner = x_joiner;
@@ -206,7 +219,8 @@ class group_core : public goroutine_owner {
     {
       park_lock::guard hold(hashed_lock(this), nullptr);
       if (x_pending.empty()) return;
-      x_first_refused = std::min(x_first_refused, x_called);
+      if (x_called < x_first_refused.load(std::memory_order_relaxed))
+        x_first_refused.store(x_called, std::memory_order_relaxed);
       dropped.append(x_pending);
       for (woken one; take(x_waiters, one); one = {}) spawners.add(one);
     }
@@ -237,9 +251,9 @@ class group_core : public goroutine_owner {
   list_head x_waiters;
   std::uint64_t x_next_ticket = 0;
   std::uint64_t x_called = 0;
-  std::uint64_t x_first_refused = UINT64_MAX;
+  std::atomic<std::uint64_t> x_first_refused{UINT64_MAX};
   goroutine* x_joiner = nullptr;
-  bool x_joined = false;
+  std::atomic<bool> x_joined{false};
   bool x_joiner_stops_if_due = false;
   const bool x_collect_all;
   bool x_observed = false;

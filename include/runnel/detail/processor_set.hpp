@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -24,6 +25,7 @@ class pump_host {
   virtual void arm_monitor(std::int64_t after_ns) noexcept = 0;       // leads to one monitor()
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
+  virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
 
  protected:
   ~pump_host() = default;
@@ -80,11 +82,12 @@ class processor_set {
 
   // Sends an idle processor to search, unless somebody searches already.
   RUNNEL_NOINLINE void wake_one() noexcept {
-    if (x_idle_count.load(std::memory_order_seq_cst) == 0 || !start_searching()) return;
-    if (processor* p = take_idle())
-      post(*p, processor::posted_to_search);
-    else
+    for (;;) {
+      if (x_idle_count.load(std::memory_order_seq_cst) == 0 || !start_searching()) return;
+      if (processor* p = take_idle()) return post(*p, processor::posted_to_search);
       x_searching.fetch_sub(1, std::memory_order_seq_cst);
+      if (!anything_injected()) return;  // else: who injected meanwhile took us for a searcher
+    }
   }
   bool start_searching() noexcept {
     unsigned none = 0;

@@ -98,7 +98,19 @@ class runtime_core : public goroutine_owner {
   goroutine* prepare(task<> body, std::source_location where) {
     return make_goroutine(core.any_processor(), root, *this, std::move(body), where);
   }
-  void count_prepared() noexcept { count_up(); }
+  // False: the runtime has ended, and nothing runs any more.
+  bool count_prepared() noexcept {
+    std::lock_guard hold(x_ended_mutex);
+    if (x_end) return false;
+    count_first();
+    return true;
+  }
+  void uncount_prepared() noexcept { count_down(); }
+  // Nothing lives, and nothing will.
+  void end() noexcept {
+    std::lock_guard hold(x_ended_mutex);
+    x_end = true;
+  }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
     if (error) report(goroutine_error{std::move(error), where});
@@ -148,9 +160,16 @@ class runtime_core : public goroutine_owner {
 
  private:
   void count_up() noexcept {
-    if (x_live.fetch_add(1, std::memory_order_seq_cst) != 0) return;
+    auto n = x_live.load(std::memory_order_relaxed);
+    while (n != 0)
+      if (x_live.compare_exchange_weak(n, n + 1, std::memory_order_seq_cst, std::memory_order_relaxed)) return;
     std::lock_guard hold(x_ended_mutex);
-    core.host().hold_work(x_live.load(std::memory_order_relaxed) != 0);
+    count_first();
+  }
+  // From zero, and under the mutex: the context has work before anybody counts on it.
+  void count_first() noexcept {
+    core.host().hold_work(true);
+    x_live.fetch_add(1, std::memory_order_seq_cst);
   }
   void count_down() noexcept {
     auto n = x_live.load(std::memory_order_relaxed);
@@ -206,6 +225,7 @@ class runtime_core : public goroutine_owner {
   std::atomic<bool> x_failed{false};
   std::mutex x_ended_mutex;
   std::condition_variable x_ended;
+  bool x_end = false;
 };
 
 }  // namespace detail

@@ -31,6 +31,8 @@ class chooser {
 // waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a monitor, which runs
 // only while one processor is busy and another idle.
 //
+// Invariant: while one processor is idle and another is not, the monitor is armed.
+//
 //   x_monitor_armed   true while a call of monitor() is on its way, or runs; set by who arms it
 class scheduler_core : public processor_set {
  public:
@@ -134,6 +136,7 @@ class scheduler_core : public processor_set {
   void pump(processor& p, bool searching) noexcept {
     processor* outer = this_processor();
     set_this_processor(&p);
+    if (any_idle()) ensure_monitor();
     p.sampled_at = now();
     p.sampled_progress = p.progress.load(std::memory_order_relaxed);
     int budget = pump_budget;
@@ -143,7 +146,8 @@ class scheduler_core : public processor_set {
       if (!next) {
         set_this_processor(outer);
         if (the_frame_depot.store.has_surplus()) arm_monitor();
-        become_idle(p, searching);  // last touch: another pump may have p
+        become_idle(p, searching);  // last touch of p: another pump may have it
+        if (!all_idle()) ensure_monitor();
         return;
       }
       if (searching) {
@@ -332,7 +336,7 @@ class scheduler_core : public processor_set {
       processor* rescuer = take_idle();
       if (!rescuer) return nullptr;
       if (rescuer == &victim) {
-        give_back_idle(*rescuer);
+        become_idle(*rescuer, false);
         continue;
       }
       if (item rescued = steal_from(victim, *rescuer, true)) {
@@ -344,7 +348,7 @@ class scheduler_core : public processor_set {
         rescuer->gate.leave();
         return rescuer;
       }
-      give_back_idle(*rescuer);
+      become_idle(*rescuer, false);
     }
     return nullptr;
   }

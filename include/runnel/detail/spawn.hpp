@@ -23,6 +23,7 @@ inline void end_goroutine(goroutine& g, std::exception_ptr error, bool unwound) 
   if (g.owns_home) static_cast<context_node*>(g.home)->release();
   goroutine_owner* owner = g.owner;
   std::source_location where = g.where;
+  this_processor()->current = 0;  // what the owner calls runs in no goroutine
   delete &g;
   owner->goroutine_ended(std::move(error), unwound, where);
 }

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <thread>
 #include <utility>
 
@@ -136,19 +137,22 @@ class timer_service {
   std::int64_t x_armed_for = INT64_MAX;
 };
 
-// The deadline of a context.
+// The deadline of a context. Disarming may be repeated, and by several threads at once.
 class deadline_timer : private callback_timer {
  public:
   deadline_timer() noexcept { callback_timer::fire = &expire; }
 
-  void arm(timer_service& timers, cancel_node& node, std::int64_t at_ns, std::exception_ptr cause) noexcept {
+  // `keep` keeps the service alive where the context may outlive it.
+  void arm(timer_service& timers, cancel_node& node, std::int64_t at_ns, std::exception_ptr cause,
+           std::shared_ptr<void> keep = nullptr) noexcept {
     x_timers = &timers;
     x_node = &node;
     x_cause = std::move(cause);
+    x_keep = std::move(keep);
     timers.arm(*this, at_ns);
   }
   void disarm() noexcept {
-    if (x_timers) std::exchange(x_timers, nullptr)->disarm(*this);
+    if (x_timers) x_timers->disarm(*this);
   }
 
  private:
@@ -160,6 +164,7 @@ class deadline_timer : private callback_timer {
   timer_service* x_timers = nullptr;
   cancel_node* x_node = nullptr;
   std::exception_ptr x_cause;
+  std::shared_ptr<void> x_keep;
 };
 
 }  // namespace runnel::detail
