@@ -3,6 +3,7 @@
 // Layer: L3
 #pragma once
 
+#include <runnel/compiler.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/waiter.hpp>
 
@@ -41,6 +42,22 @@ decltype(auto) foreign_awaiter(A&& a) {
 template <class A>
 using foreign_result = decltype(std::declval<decltype(foreign_awaiter(std::declval<A>()))>().await_resume());
 
+// By reference: g++ 12 copies an awaiter that is named by anything but a variable.
+template <class W>
+class awaiter_ref {
+ public:
+  explicit awaiter_ref(W& w) noexcept : x_awaiter(w) {}
+  bool await_ready() const { return static_cast<bool>(x_awaiter.await_ready()); }
+  template <class Promise>
+  decltype(auto) await_suspend(std::coroutine_handle<Promise> h) const {
+    return x_awaiter.await_suspend(h);
+  }
+  decltype(auto) await_resume() const { return x_awaiter.await_resume(); }
+
+ private:
+  W& x_awaiter;
+};
+
 // The goroutine waits for it like for a join: nothing can take it out but the end of the foreign work.
 template <class A>
 class adopt_operation : public awaitable_base {
@@ -63,10 +80,12 @@ class adopt_operation : public awaitable_base {
  private:
   static foreign_root drive(adopt_operation& op, goroutine& g) {
     try {
+      decltype(auto) awaiter = foreign_awaiter(static_cast<A&&>(op.x_foreign));
+      awaiter_ref<std::remove_reference_t<decltype(awaiter)>> by_reference(awaiter);
       if constexpr (std::is_void_v<T>)
-        co_await static_cast<A&&>(op.x_foreign), op.x_result.emplace();
+        co_await by_reference, op.x_result.emplace();
       else
-        op.x_result.emplace(co_await static_cast<A&&>(op.x_foreign));
+        op.x_result.emplace(co_await by_reference);
     } catch (...) {
       op.x_result.fail(std::current_exception());
     }
@@ -87,6 +106,7 @@ class adopt_operation : public awaitable_base {
 /// Lifetime: a temporary is kept until the co_await ends. For asio::awaitable use rn::use_task on the operation instead.
 template <class A>
 [[nodiscard("co_await it")]] auto adopt(A&& foreign) {
+  detail::refuse_hazardous<A>();
   return detail::adopt_operation<A>(std::forward<A>(foreign));
 }
 

@@ -32,6 +32,8 @@ using not_void = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
 // The first error decides an `all`; the first success decides a `race`.
 struct all_policy {
+  // A child that was cancelled by a context of its own has no result: there can be none for the parent either.
+  static void unwound(fork_join& join) noexcept { join.give_up(); }
   template <class T>
   static void ended(fork_join& join, fork_child<T>& child) noexcept {
     if (child.result.failed()) [[unlikely]]
@@ -42,10 +44,12 @@ struct all_policy {
   }
 };
 struct race_policy {
+  static void unwound(fork_join&) noexcept {}
   template <class T>
   static void ended(fork_join& join, fork_child<T>& child) noexcept {
     if (child.result.failed()) {
-      join.keep_error(child.result.take_error());
+      if (std::exception_ptr later = join.keep_error(child.result.take_error()))
+        all_policy::report_loser(std::move(later));
     } else if (join.decide(nullptr)) {
       join.set_winner(child);
     } else {
@@ -63,6 +67,7 @@ inline constexpr link_ops fork_ops{
     },
     .unwound = [](link& up, goroutine*, bool& keep_unwinding) noexcept -> promise_base* {
       auto& child = static_cast<fork_child<T>&>(static_cast<task_link<T>&>(up));
+      Policy::unwound(*child.join);
       return child.join->child_unwound(child, keep_unwinding);
     },
     .mark = nullptr,
@@ -92,7 +97,9 @@ class fork_operation_base : public awaitable_base {
   fork_operation_base() noexcept = default;
   fork_operation_base(const fork_operation_base&) = delete;
   fork_operation_base& operator=(const fork_operation_base&) = delete;
-  ~fork_operation_base() = default;
+  ~fork_operation_base() {  // a parent that was unwound has not heard of the error of a race that nobody won
+    if (std::exception_ptr lost = x_join.finish()) [[unlikely]] all_policy::report_loser(std::move(lost));
+  }
 
   // Suspends the parent, offers all children but the first, and enters that.
   template <class Nth>

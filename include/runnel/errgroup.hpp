@@ -280,14 +280,31 @@ class group_body_operation : public boundary<group_body_operation<T>, T> {
   bool x_unwound = false;
 };
 
+// A body that is no coroutine itself may throw before it has a task; it becomes a task that throws.
+template <class T>
+task<T> rethrown(std::exception_ptr error) {
+  co_return runnel::result<T>(std::move(error)).value();
+}
+template <class T, class F>
+task<T> begin_body(F& body, errgroup& g) {
+  std::exception_ptr error;
+  try {
+    return std::invoke(body, g);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  return rethrown<T>(std::move(error));
+}
+
 template <class T, class F>
 task<T> run_with_errgroup(group_options options, F body) {
   errgroup g(options);
-  auto outcome = co_await group_body_operation<T>(std::invoke(body, g), g.core().node());
+  auto outcome = co_await group_body_operation<T>(begin_body<T>(body, g), g.core().node());
   if (!outcome.ok()) g.cancel(outcome.error());
   bool body_failed = outcome.error() != nullptr;
-  co_await join_operation(g.core(), !body_failed);
+  co_await join_operation(g.core(), false);
   g.core().report_others(body_failed);
+  if (std::exception_ptr error = body_failed ? nullptr : g.core().first_error()) std::rethrow_exception(error);
   if constexpr (std::is_void_v<T>)
     if (outcome.canceled()) co_return;  // somebody called g.cancel(), and that is done
   co_return std::move(outcome).value();

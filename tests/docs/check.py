@@ -247,6 +247,8 @@ def main():
 
     for each in wrong:
         print(each, file=sys.stderr)
+    if arguments.no_programs:
+        programs = []
     ran = sum(1 for program in programs if program.output)
     print(f"{len(files)} files, {len(programs)} programs, {ran} of them run: {len(wrong) or 'nothing'} wrong")
     return 1 if wrong else 0

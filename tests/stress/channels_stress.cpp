@@ -39,9 +39,7 @@ struct ledger {
 
 class parcel {
  public:
-  parcel(ledger& l, unsigned producer, std::uint32_t number) noexcept : producer(producer), number(number), x_ledger(&l) {
-    ++l.whole;
-  }
+  parcel(ledger& l, unsigned from, std::uint32_t nth) noexcept : producer(from), number(nth), x_ledger(&l) { ++l.whole; }
   parcel(parcel&& other) noexcept
       : producer(other.producer), number(other.number), x_ledger(std::exchange(other.x_ledger, nullptr)) {}
   parcel& operator=(parcel&& other) noexcept {

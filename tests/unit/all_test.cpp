@@ -199,7 +199,7 @@ TEST(all, errors_after_the_first_go_to_the_hook) {
 
 TEST(all, results_that_nobody_gets_are_destroyed) {
   on_1_2_and_4_threads([]() -> rn::task<> {
-    std::atomic<int> alive = 0, values = 0;
+    std::atomic<int> values = 0;
     auto value = [&]() -> rn::task<counted> { co_return counted(values); };
     auto fail_late = [&]() -> rn::task<counted> {
       co_await until([&] { return values == 2; });

@@ -87,22 +87,27 @@ TEST(this_context, a_handle_from_a_scope_whose_deadline_passed_says_so) {
 TEST(this_context, handles_may_die_elsewhere_while_their_scope_ends) {
   rn::runtime rt(rn::threads(1));
   auto app = []() -> rn::task<> {
-    for (int round = 0; round < 300; ++round) {
-      std::vector<rn::context> handles;
-      std::atomic<int> phase{0};
-      std::thread other([&] {
-        while (phase == 0) std::this_thread::yield();
+    std::vector<rn::context> handles;
+    std::atomic<int> turn{0};
+    constexpr int rounds = 5'000;
+    std::thread other([&] {
+      for (int round = 1; round <= rounds; ++round) {
+        while (turn != round) std::this_thread::yield();
         handles.clear();
-        phase = 2;
-      });
+        turn = -round;
+      }
+    });
+    for (int round = 1; round <= rounds; ++round) {
       auto body = [&]() -> rn::task<> {
-        for (int i = 0; i < 3; ++i) handles.push_back(rn::this_context());
-        phase = 1;
-        if (round % 3 == 0) co_await rn::yield();
+        for (int i = 0; i < round % 3 + 1; ++i) handles.push_back(rn::this_context());
+        turn = round;
+        test_support::spin_until([&] { return turn == -round; }, std::chrono::nanoseconds(round % 50 * 20));
+        co_return;
       };
       co_await rn::with_timeout(1h, body());
-      other.join();
+      while (turn != -round) std::this_thread::yield();
     }
+    other.join();
   };
   rt.run(app);
 }

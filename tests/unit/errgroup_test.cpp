@@ -172,6 +172,27 @@ TEST(errgroup, another_thread_cancels_while_children_queue_and_park) {
   });
 }
 
+TEST(errgroup, each_go_tells_whether_its_child_runs_also_while_the_group_is_cancelled) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    for (int round = 0; round < 50; ++round) {
+      std::atomic<int> ran = 0, accepted = 0;
+      rn::errgroup g(rn::limit(2)), spawners;
+      for (int i = 0; i < 8; ++i)
+        spawners.go([&]() -> rn::task<> {
+          for (int k = 0; k < 10; ++k)
+            if (co_await g.go([&] { ++ran; })) ++accepted;
+        });
+      spawners.go([&]() -> rn::task<> {
+        for (int k = 0; k < round; ++k) co_await rn::yield();
+        g.go([] { test::fail("x"); });
+      });
+      co_await spawners.wait();
+      (void)co_await error_of_awaiting([&] { return g.wait(); });
+      EXPECT_EQ(ran, accepted);
+    }
+  });
+}
+
 TEST(errgroup, the_ambient_context_reaches_the_children) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::atomic<int> alive = 0;

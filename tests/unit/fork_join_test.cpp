@@ -153,8 +153,9 @@ TEST(fork_join, wait_groups_and_go_inside_of_children) {
 TEST(fork_join, children_wait_first_in_a_frame_deep_below) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::function<rn::task<int>(int)> down = [&](int depth) -> rn::task<int> {
-      if (depth == 0) co_await rn::yield();
-      co_return depth == 0 ? 0 : co_await down(depth - 1) + 1;
+      if (depth > 0) co_return co_await down(depth - 1) + 1;
+      co_await rn::yield();
+      co_return 0;
     };
     auto r = co_await rn::all(down(1000), down(10), number(3));
     EXPECT_EQ(r, std::make_tuple(1000, 10, 3));

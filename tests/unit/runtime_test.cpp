@@ -52,8 +52,8 @@ TEST(runtime, run_returns_what_the_app_returns) {
   EXPECT_TRUE(ran);
   int x = 0;
   auto reference = [&]() -> rn::task<int&> { co_return x; };
-//XX
-//YY
+  static_assert(std::is_same_v<decltype(rt.run(reference)), int&>);
+  EXPECT_EQ(std::addressof(rt.run(reference)), &x);
 }
 
 TEST(runtime, run_rethrows_what_the_app_throws) {

@@ -53,7 +53,6 @@ class fork_join {
   fork_join() noexcept = default;
   fork_join(const fork_join&) = delete;
   fork_join& operator=(const fork_join&) = delete;
-  ~fork_join() { finish(); }  // a parent that is unwound has not got to it
 
   // The parent suspends: `children` will run. Called on the parent's processor, before any child is offered.
   void begin(promise_base* parent, processor& here, std::uint32_t children) noexcept {
@@ -80,14 +79,19 @@ class fork_join {
   }
   bool decided() const noexcept { return x_decided.load(std::memory_order_relaxed); }
   // Of a race: the first error, thrown if nobody wins; and who has.
-  void keep_error(std::exception_ptr error) noexcept {
+  // Returns an error that came later than the one that is kept.
+  std::exception_ptr keep_error(std::exception_ptr error) noexcept {
     std::lock_guard hold(x_lock);
-    if (!x_error) x_error = std::move(error);
+    if (x_error) return error;
+    x_error = std::move(error);
+    return nullptr;
   }
+  // Cancels the children without deciding: one of them was unwound, and the parent will be.
+  void give_up() noexcept { node().cancel(level_cancel, false, canceled_cause()); }
   void set_winner(fork_child_base& child) noexcept { x_winner = &child; }
   fork_child_base* winner() const noexcept { return x_winner; }
 
-  // In the parent, when all children have ended.
+  // In the parent, when all children have ended; at the latest when its frame dies.
   std::exception_ptr finish() noexcept {
     if (x_linked) {
       x_node->detach();
@@ -95,7 +99,7 @@ class fork_join {
     }
     delete std::exchange(x_node, nullptr);
     delete std::exchange(x_spare, nullptr);
-    return std::move(x_error);
+    return std::exchange(x_error, nullptr);
   }
 
   // A child has ended, and its frame is gone. Returns what to resume next on this thread.

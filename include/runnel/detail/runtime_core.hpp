@@ -117,6 +117,14 @@ class runtime_core : public goroutine_owner {
     count_down();
   }
 
+  // An error that left a goroutine that nobody joins.
+  void report(const goroutine_error& e) noexcept {
+    if (is_only_cancellation(e.error)) return print("a goroutine gave up", e);
+    if (x_options.on_error) return call(x_options.on_error, e);
+    print("an error left a goroutine; everything is cancelled", e);
+    x_failed.store(true, std::memory_order_release);
+    cancel(e.error);
+  }
   // An error that nobody will join.
   void unobserved(std::exception_ptr error, std::source_location where) noexcept {
     goroutine_error e{std::move(error), where};
@@ -182,13 +190,6 @@ class runtime_core : public goroutine_owner {
     x_ended.notify_all();
   }
 
-  void report(const goroutine_error& e) noexcept {
-    if (is_only_cancellation(e.error)) return print("a goroutine gave up", e);
-    if (x_options.on_error) return call(x_options.on_error, e);
-    print("an error left a goroutine; everything is cancelled", e);
-    x_failed.store(true, std::memory_order_release);
-    cancel(e.error);
-  }
   static bool is_only_cancellation(const std::exception_ptr& e) noexcept {
     try {
       std::rethrow_exception(e);

@@ -39,6 +39,7 @@ class wait_group {
   void add(std::int64_t delta = 1) {
     auto n = x_count.load(std::memory_order_relaxed);
     for (;;) {
+      if (delta > 0 && n > INT64_MAX - delta) throw misuse_error("runnel: the count of a wait_group is too large");
       auto next = n + delta;
       if (next < 0) throw misuse_error("runnel: the count of a wait_group would become negative");
       if (next == 0 && n != 0) return reach_zero(delta);
@@ -53,7 +54,7 @@ class wait_group {
   void go(F&& f, std::source_location where = std::source_location::current()) {
     add(1);
     try {
-      detail::ambient_spawner().go_at(where, &counted<std::decay_t<F>>, this, std::forward<F>(f));
+      detail::ambient_spawner().go_at(where, &counted<std::decay_t<F>>, this, std::forward<F>(f), where);
     } catch (...) {
       done();
       throw;
@@ -93,12 +94,17 @@ class wait_group {
     ~count_down() { group->done(); }
   };
   template <class F>
-  static task<> counted(wait_group* group, F f) {
+  static task<> counted(wait_group* group, F f, std::source_location where) {
     count_down at_end{group};
-    if constexpr (detail::is_task<std::invoke_result_t<F&>>)
-      (void)co_await f();
-    else
-      f();
+    try {
+      if constexpr (detail::is_task<std::invoke_result_t<F&>>)
+        (void)co_await f();
+      else
+        f();
+    } catch (...) {
+      // Before the count goes down: whoever waits must not end the program as if all were well (WG-09).
+      detail::runtime_core::here()->report(goroutine_error{std::current_exception(), where});
+    }
     co_return;
   }
 

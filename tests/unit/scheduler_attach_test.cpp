@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: BSL-1.0
+// scheduler: goroutines on an execution context that is already there.
+#include <runnel/as_result.hpp>
+#include <runnel/chan.hpp>
+#include <runnel/context.hpp>
+#include <runnel/go.hpp>
+#include <runnel/runtime.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
+#include <runnel/with_context.hpp>
+
+#include "support/until.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+namespace rn = runnel;
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+using test_support::wait_until;
+
+rn::task<> for_ever() { co_await rn::chan<int>().recv(); }
+
+struct guard {
+  std::atomic<int>& n;
+  explicit guard(std::atomic<int>& count) : n(count) {}
+  ~guard() { n += rn::unwinding() ? 1 : 1000; }
+};
+
+TEST(scheduler, io_run_returns_when_the_last_goroutine_ends) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  rn::chan<int> ch(0);
+  int sum = 0;
+  sched.go([&]() -> rn::task<> {
+    for (int i = 1; i <= 100; ++i) co_await ch.send(i);
+    co_await rn::sleep(1ms);
+    ch.close();
+  });
+  sched.go([&]() -> rn::task<> {
+    while (auto v = co_await ch.recv()) sum += *v;
+  });
+  EXPECT_EQ(sched.live(), 2u);
+  io.run();
+  EXPECT_EQ(sum, 5050);
+  EXPECT_EQ(sched.live(), 0u);
+}
+
+// A timer that is no longer wanted does not keep the context running.
+TEST(scheduler, a_timer_that_was_called_off_does_not_hold_io_run) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  auto start = clock::now();
+  sched.go([]() -> rn::task<> { co_await rn::with_timeout(20s, rn::sleep(1ms)); });
+  io.run();
+  EXPECT_LT(clock::now() - start, 10s);
+}
+
+TEST(scheduler, io_may_run_again_for_later_goroutines) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  int ran = 0;
+  for (int i = 0; i < 3; ++i) {
+    sched.go([&]() -> rn::task<> {
+      co_await rn::sleep(100us);
+      ++ran;
+    });
+    io.run();
+    io.restart();
+    EXPECT_EQ(ran, i + 1);
+  }
+}
+
+TEST(scheduler, four_threads_run_the_context) {
+  asio::io_context io(4);
+  rn::scheduler sched(io, rn::threads(4));
+  std::atomic<int> ended{0};
+  for (int i = 0; i < 200; ++i)
+    sched.go([&]() -> rn::task<> {
+      for (int n = 0; n < 20; ++n) co_await rn::yield();
+      co_await rn::sleep(50us);
+      ++ended;
+    });
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { io.run(); });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(ended, 200);
+}
+
+TEST(scheduler, goroutines_and_handlers_interleave_on_one_thread) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  std::string log;
+  rn::chan<void> from_handler(1);
+  sched.go([&]() -> rn::task<> {
+    log += "g1 ";
+    asio::post(io, [&] {
+      log += "h1 ";
+      EXPECT_TRUE(from_handler.try_send());
+      sched.go([&] { log += "g2 "; });
+    });
+    co_await from_handler.recv();
+    log += "g3 ";
+  });
+  io.run();
+  EXPECT_TRUE(log == "g1 h1 g3 g2 " || log == "g1 h1 g2 g3 ") << log;
+}
+
+TEST(scheduler, a_saturated_pool_serves_timers_and_posts) {
+  for (int n : {1, 2}) {
+    asio::io_context io(n);
+    rn::threads concurrency(n);
+    rn::scheduler sched(io, concurrency);
+    std::atomic<int> served{0};
+    auto app = [&]() -> rn::task<> {
+      auto give_up = clock::now() + test_support::patience;
+      while (served < 2 && clock::now() < give_up) co_await rn::yield();
+      EXPECT_EQ(served, 2);
+    };
+    for (int i = 0; i < 4; ++i) sched.go(app);
+    asio::steady_timer timer(io, 2ms);
+    timer.async_wait([&](boost::system::error_code) {
+      asio::post(io, [&] { ++served; });
+      ++served;
+    });
+    std::vector<std::thread> threads;
+    for (int i = 0; i < n; ++i) threads.emplace_back([&] { io.run(); });
+    for (auto& t : threads) t.join();
+    EXPECT_EQ(served, 2);
+  }
+}
+
+// The library's own timers too.
+TEST(scheduler, a_saturated_pool_serves_sleepers) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  bool woke = false;
+  sched.go([&]() -> rn::task<> {
+    auto give_up = clock::now() + test_support::patience;
+    while (!woke && clock::now() < give_up) co_await rn::yield();
+  });
+  sched.go([&]() -> rn::task<> {
+    co_await rn::sleep(1ms);
+    woke = true;
+  });
+  io.run();
+  EXPECT_TRUE(woke);
+}
+
+TEST(scheduler, spawn_and_wake_from_foreign_threads) {
+  asio::thread_pool pool(2);
+  rn::scheduler sched(pool, rn::threads(2));
+  constexpr int threads = 4, each = 500;
+  rn::chan<int> ch(0);
+  std::atomic<long> received{0};
+  std::atomic<int> ended{0};
+  std::vector<std::thread> foreign;
+  for (int t = 0; t < threads; ++t)
+    foreign.emplace_back([&] {
+      for (int i = 0; i < each; ++i) {
+        sched.go([&]() -> rn::task<> {
+          if (auto v = co_await ch.recv()) received += *v;
+          ++ended;
+        });
+        ch.blocking_send(1);
+      }
+    });
+  for (auto& t : foreign) t.join();
+  EXPECT_TRUE(wait_until([&] { return ended == threads * each; }));
+  EXPECT_EQ(received, threads * each);
+}
+
+TEST(scheduler, two_on_one_context_are_apart) {
+  asio::io_context io(1);
+  rn::scheduler a(io, rn::threads(1)), b(io, rn::threads(1));
+  std::atomic<int> a_ended{0}, b_ended{0};
+  rn::chan<int> ch(0);
+  a.go([&]() -> rn::task<> {
+    guard g(a_ended);
+    co_await for_ever();
+  });
+  b.go([&]() -> rn::task<> {
+    for (int i = 0; i < 10; ++i) co_await rn::yield();
+    a.cancel();
+    for (int i = 0; i < 10; ++i) co_await rn::yield();
+    ++b_ended;
+  });
+  io.run();
+  EXPECT_EQ(a_ended, 1);
+  EXPECT_EQ(b_ended, 1);
+}
+
+// ---- the end ----
+
+TEST(scheduler, destroyed_while_its_context_is_stopped_it_unwinds_what_lives) {
+  std::atomic<int> unwound{0};
+  auto blocks = rn::detail::frame_pool_stats().live_blocks;
+  {
+    asio::io_context io(1);
+    {
+      rn::scheduler sched(io, rn::threads(1));
+      std::atomic<int> parked{0};
+      for (int i = 0; i < 20; ++i)
+        sched.go([&]() -> rn::task<> {
+          guard g(unwound);
+          ++parked;
+          co_await rn::sleep(1h);
+        });
+      while (parked < 20) io.run_one();
+      io.stop();
+    }
+    EXPECT_EQ(unwound, 20);
+  }
+  EXPECT_EQ(rn::detail::frame_pool_stats().live_blocks, blocks);
+}
+
+TEST(scheduler, destroyed_though_its_context_never_ran_it_unwinds_what_lives) {
+  std::atomic<int> begun{0}, unwound{0};
+  {
+    asio::io_context io(1);
+    rn::scheduler sched(io, rn::threads(1));
+    for (int i = 0; i < 20; ++i)
+      sched.go([&]() -> rn::task<> {
+        ++begun;
+        guard g(unwound);
+        co_await for_ever();
+      });
+  }
+  EXPECT_EQ(begun, 20);
+  EXPECT_EQ(unwound, 20);
+}
+
+// Clean-up that takes time is served by the destroying thread.
+TEST(scheduler, destroyed_while_its_context_is_stopped_it_serves_sleeping_cleanup) {
+  bool cleaned = false;
+  asio::io_context io(1);
+  {
+    rn::scheduler sched(io, rn::threads(1));
+    bool parked = false;
+    sched.go([&]() -> rn::task<> {
+      auto cleanup = [&]() -> rn::task<> {
+        co_await rn::sleep(2ms);
+        cleaned = true;
+      };
+      parked = true;
+      co_await rn::finally(for_ever(), cleanup);
+    });
+    while (!parked) io.run_one();
+    io.stop();
+  }
+  EXPECT_TRUE(cleaned);
+}
+
+TEST(scheduler, destroyed_while_threads_run_its_context_it_joins_what_lives) {
+  std::atomic<int> unwound{0}, parked{0};
+  asio::io_context io(2);
+  auto work = asio::make_work_guard(io);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) threads.emplace_back([&] { io.run(); });
+  {
+    rn::scheduler sched(io, rn::threads(2));
+    for (int i = 0; i < 100; ++i)
+      sched.go([&]() -> rn::task<> {
+        guard g(unwound);
+        ++parked;
+        co_await for_ever();
+      });
+    EXPECT_TRUE(wait_until([&] { return parked == 100; }));
+  }
+  EXPECT_EQ(unwound, 100);
+  work.reset();
+  for (auto& t : threads) t.join();
+}
+
+// "Where the context is destroyed with goroutines still in it, they are killed and unwound by that thread."
+TEST(scheduler, a_context_that_is_destroyed_first_unwinds_what_lives) {
+  std::atomic<int> unwound{0};
+  auto io = std::make_unique<asio::io_context>(1);
+  auto sched = std::make_unique<rn::scheduler>(*io, rn::threads(1));
+  bool parked = false;
+  sched->go([&]() -> rn::task<> {
+    guard g(unwound);
+    parked = true;
+    co_await rn::shield(rn::sleep(1h));
+  });
+  while (!parked) io->run_one();
+  io.reset();
+  EXPECT_EQ(unwound, 1);
+  EXPECT_EQ(sched->live(), 0u);
+  EXPECT_THROW(sched->go([] {}), rn::shutting_down);
+  sched.reset();
+}
+
+TEST(scheduler, a_handler_that_comes_late_finds_it_alive) {
+  asio::io_context io(1);
+  std::atomic<int> ran{0};
+  {
+    rn::scheduler sched(io, rn::threads(1));
+    sched.go([&]() -> rn::task<> {
+      ++ran;
+      co_return;
+    });
+  }  // its pump and timers are still posted
+  io.run();
+  EXPECT_EQ(ran, 1);
+}
+
+TEST(scheduler, nothing_starts_after_its_shutdown) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  sched.shut_down();
+  EXPECT_THROW(sched.go([] {}), rn::shutting_down);
+  io.run();
+}
+
+}  // namespace
