@@ -45,9 +45,9 @@ void measure(benchmark::State& state, Wait wait) {
 void cancel_shared(benchmark::State& state) { measure(state, wait_at); }
 void cancel_derived(benchmark::State& state) { measure(state, wait_derived); }
 BENCHMARK(cancel_shared)
-    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
 BENCHMARK(cancel_derived)
-    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
 
 }  // namespace
 

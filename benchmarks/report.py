@@ -4,7 +4,8 @@
 
 Each row is measured in rounds. In a round every contestant runs once, in a process of its own and one after the
 other, so that a machine that drifts drifts for all of them; the figures are the medians of the rounds. What a
-process measures first is its warm-up and does not count. docs/benchmarks.md says what each row is.
+process measures first is its warm-up and does not count. Runs that others on the machine disturb are left out where
+there are enough others; a figure that rests on such runs is marked. docs/benchmarks.md says what each row is.
 """
 
 import argparse
@@ -245,7 +246,7 @@ class Run:
         self.runs = self.disturbed = 0
 
     def output(self, command):
-        """Of several runs that others on the machine disturb, the one that they disturb least counts."""
+        """What the command prints, and how much others on the machine disturbed it; the best of several attempts."""
         command = [str(c) for c in command]
         best, least = None, None
         self.runs += 1
@@ -258,25 +259,25 @@ class Run:
                 )
             except subprocess.TimeoutExpired:
                 say(f"  it did not end in {self.options.timeout} s: {shlex.join(command)}")
-                return None
+                return "", 1.0
             if result.returncode != 0:
                 say(f"  it failed ({result.returncode}): {shlex.join(command)}\n{result.stderr[-1000:]}")
-                return None
+                return "", 1.0
             disturbance = busy()
             if least is None or disturbance < least:
                 best, least = result.stdout, disturbance
             if least < DISTURBED:
-                return best
+                return best, least
         self.disturbed += 1
-        return best
+        return best, least
 
     def runnel(self, program, benchmark, threads):
         path = self.options.build_dir / "benchmarks" / f"bench_{program}"
         if not path.exists():
             say(f"  {path} has not been built")
-            return {}
+            return {}, 1.0
         least = 0.1 if self.options.quick else 0.4
-        text = self.output(
+        text, disturbance = self.output(
             [path, f"--benchmark_filter=^{benchmark}/threads:{threads}(/|$)", "--benchmark_format=json",
              f"--benchmark_min_time={least}"]
         )
@@ -286,22 +287,31 @@ class Run:
             found = []
         if not found or found[0].get("error_occurred"):
             say(f"  no figure from {path} {benchmark} {found[0].get('error_message') if found else ''}")
-            return {}
+            return {}, 1.0
         figures = {k: v for k, v in found[0].items() if isinstance(v, (int, float))}
         figures["time"] = found[0]["real_time"]
-        return figures
+        return figures, disturbance
 
     def peer(self, name, row, threads, cold):
-        text = self.output([self.peers.programs[name], row, threads, 1 if cold else 2, self.scale])
+        text, disturbance = self.output([self.peers.programs[name], row, threads, 1 if cold else 2, self.scale])
         figures = {}
-        for line in (text or "").splitlines():
+        for line in text.splitlines():
             figure = json.loads(line)
             figures[figure["row"]] = figure["value"]  # the last one counts: the first is the warm-up
-        return figures
+        return figures, disturbance
+
+
+def typical(samples):
+    """The median of the undisturbed samples, or of the less disturbed half; and whether those are undisturbed."""
+    samples = sorted(samples)
+    quiet = [s for s in samples if s[0] < DISTURBED]
+    enough = 2 * len(quiet) >= len(samples)
+    kept = quiet if enough else samples[: (len(samples) + 1) // 2]
+    return statistics.median(value for _, value in kept), enough
 
 
 def measure(options, peers):
-    """{(row, threads, who): median}, and a sentence on how quiet the machine was."""
+    """{(row, threads, who): figure}, those of them that are doubtful, and a sentence on how quiet the machine was."""
     run, samples = Run(options, peers), {}
     rows = [r for r in ROWS if not options.rows or r.id in options.rows]
     benchmarks = {(r.program, r.benchmark): [] for r in rows}
@@ -316,17 +326,19 @@ def measure(options, peers):
                 continue
             say(f"{benchmark}, threads: {threads}")
             for _ in range(rounds):
-                ours = run.runnel(program, benchmark, threads)
+                ours, disturbance = run.runnel(program, benchmark, threads)
                 for row in same:
                     if row.value in ours:
-                        samples.setdefault((row.id, threads, "runnel"), []).append(ours[row.value])
+                        samples.setdefault((row.id, threads, "runnel"), []).append((disturbance, ours[row.value]))
                 for name, peer_row in contestants if threads <= 2 else []:
-                    theirs = run.peer(name, peer_row, threads, benchmark in COLD)
+                    theirs, disturbance = run.peer(name, peer_row, threads, benchmark in COLD)
                     for row in same:
                         if row.peer_row in theirs:
-                            samples.setdefault((row.id, threads, name), []).append(theirs[row.peer_row])
-    medians = {key: statistics.median(values) for key, values in samples.items()}
-    return medians, f"{run.disturbed} of {run.runs} runs were disturbed by others on this machine"
+                            samples.setdefault((row.id, threads, name), []).append((disturbance, theirs[row.peer_row]))
+    figures = {key: typical(values)[0] for key, values in samples.items()}
+    doubtful = {key for key, values in samples.items() if not typical(values)[1]}
+    quiet = f"{run.disturbed} of {run.runs} runs were disturbed by others on this machine"
+    return figures, doubtful, quiet + (", figures that rest on those are marked ~" if doubtful else "")
 
 
 def cpu_model():
@@ -348,7 +360,7 @@ def table(lines):
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rest])
 
 
-def report(figures, quiet, options, peers, compiler):
+def report(figures, doubtful, quiet, options, peers, compiler):
     flags = cache_entry(options.build_dir, "CMAKE_CXX_FLAGS_RELEASE")
     out = [
         f"# Benchmarks of {datetime.date.today():%Y-%m-%d}",
@@ -368,11 +380,12 @@ def report(figures, quiet, options, peers, compiler):
         for threads in row.threads:
             ours = figures.get((row.id, threads, "runnel"))
             theirs = [figures.get((row.id, threads, name)) for name in names]
+            mark = {who: "~" if (row.id, threads, who) in doubtful else "" for who in ("runnel", *names)}
             if ours is None and not any(theirs):
                 continue
-            line = [row.id, row.title, row.unit, str(threads), number(ours)]
-            for value in theirs:
-                line += [number(value), f"{value / ours:.1f}" if value and ours else "-"]
+            line = [row.id, row.title, row.unit, str(threads), number(ours) + mark["runnel"]]
+            for name, value in zip(names, theirs):
+                line += [number(value) + mark[name], f"{value / ours:.1f}" if value and ours else "-"]
             lines.append(line)
     out += [table(lines), "", "## Targets", ""]
     missed = 0
@@ -410,9 +423,9 @@ def main():
 
     compiler = cache_entry(options.build_dir, "CMAKE_CXX_COMPILER") or "g++"
     peers = Peers(options.build_dir, compiler, wanted=not options.no_peers)
-    figures, quiet = measure(options, peers)
+    figures, doubtful, quiet = measure(options, peers)
     say(quiet)
-    text, missed = report(figures, quiet, options, peers, compiler)
+    text, missed = report(figures, doubtful, quiet, options, peers, compiler)
     print(text)
     if options.output:
         options.output.write_text(text)

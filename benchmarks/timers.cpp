@@ -32,7 +32,7 @@ void sleeps(benchmark::State& state) {
   state.counters["cpu_ms"] = 1e3 * cpu / static_cast<double>(state.iterations());
 }
 BENCHMARK(sleeps)
-    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
 
 rn::task<> nothing() { co_return; }
 

@@ -83,8 +83,10 @@ class context {
   /// A child with a deadline. An earlier deadline of the parent stays in force. Must be called in a runtime, whose
   /// timers it uses. A duration at or below zero is a passed deadline.
   /// Throws: misuse_error outside of a runtime.
-  std::pair<context, cancel_function> with_timeout(std::chrono::nanoseconds d, std::exception_ptr cause = nullptr) const {
-    return with_deadline_ns(detail::deadline_after(d), std::move(cause));
+  template <class Rep, class Period>
+  std::pair<context, cancel_function> with_timeout(std::chrono::duration<Rep, Period> d,
+                                                   std::exception_ptr cause = nullptr) const {
+    return with_deadline_ns(detail::saturating_add(detail::now_ns(), detail::to_ns(d)), std::move(cause));
   }
   std::pair<context, cancel_function> with_deadline(std::chrono::steady_clock::time_point at,
                                                     std::exception_ptr cause = nullptr) const {

@@ -50,10 +50,10 @@ template <class T>
 class own_context_promise : public task_promise<T> {
  public:
   template <class... A>
-  explicit own_context_promise(context& given, A&...) noexcept : x_given(&given) {}
+  explicit own_context_promise(const context& given, A&...) noexcept : x_given(&given) {}
   template <class Object, class... A>
     requires(!std::same_as<std::remove_cvref_t<Object>, context>)
-  own_context_promise(Object&, context& given, A&...) noexcept : x_given(&given) {}
+  own_context_promise(Object&, const context& given, A&...) noexcept : x_given(&given) {}
 
   ~own_context_promise() {
     if (x_entered) leave_own_context(*this);  // however the frame ends; its locals are gone
@@ -73,20 +73,22 @@ class own_context_promise : public task_promise<T> {
   }
 
  private:
-  context* x_given;  // the parameter, in this frame
+  const context* x_given;  // the parameter: in this frame, or what it refers to, until the task begins
   bool x_entered = false;
 };
 
 }  // namespace runnel::detail
 
-template <class T, class... A>
-struct std::coroutine_traits<runnel::task<T>, runnel::context, A...> {
+template <class T, class C, class... A>
+  requires std::same_as<std::remove_cvref_t<C>, runnel::context>
+struct std::coroutine_traits<runnel::task<T>, C, A...> {
   using promise_type = runnel::detail::own_context_promise<T>;
 };
 // Member functions and lambdas, whose first parameter is the object.
-template <class T, class Object, class... A>
+template <class T, class Object, class C, class... A>
   requires(std::is_class_v<std::remove_cvref_t<Object>> &&
-           !std::same_as<std::remove_cvref_t<Object>, runnel::context>)
-struct std::coroutine_traits<runnel::task<T>, Object, runnel::context, A...> {
+           !std::same_as<std::remove_cvref_t<Object>, runnel::context> &&
+           std::same_as<std::remove_cvref_t<C>, runnel::context>)
+struct std::coroutine_traits<runnel::task<T>, Object, C, A...> {
   using promise_type = runnel::detail::own_context_promise<T>;
 };

@@ -41,6 +41,8 @@ int run_app(run_options options, F&& f, A&&... args) {
   check_spawnable<F, A...>();
   using T = typename task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
   static_assert(std::is_void_v<T> || std::is_convertible_v<T, int>, "the app of run() returns task<int> or task<>");
+  if (this_processor())
+    throw misuse_error("runnel: run on a thread that runs goroutines would block it: co_await instead");
   try {
     runtime rt(options.x_threads, std::move(options.x_options));
     signal_watch signals(options.x_signals, rt);

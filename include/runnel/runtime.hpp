@@ -217,7 +217,7 @@ struct task_value<task<T>> {
 template <class F, class... A>
 decltype(auto) runtime::run(F&& f, A&&... args) {
   detail::check_spawnable<F, A...>();
-  if (detail::this_processor())
+  if (detail::this_processor() || x_pool.get_executor().running_in_this_thread())
     throw misuse_error("runnel: runtime::run on a thread that runs goroutines would block it: co_await instead");
   using T = typename detail::task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
   detail::main_result<T> result;

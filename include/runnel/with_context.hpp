@@ -137,9 +137,10 @@ class value_operation : public scoped_operation<value_operation<T>, T> {
 /// Throws: deadline_exceeded when this deadline ended the work; what work throws.
 /// Cancel-safety: that of work.
 /// Contract: DESIGN section 4, CTX-16 to CTX-20.
-template <detail::awaitable W>
-[[nodiscard("co_await it")]] auto with_timeout(std::chrono::nanoseconds limit, W&& work) {
-  return detail::deadline_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)), limit.count(), true);
+template <class Rep, class Period, detail::awaitable W>
+[[nodiscard("co_await it")]] auto with_timeout(std::chrono::duration<Rep, Period> limit, W&& work) {
+  return detail::deadline_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)), detail::to_ns(limit),
+                                                          true);
 }
 /// The same with a point in time.
 template <detail::awaitable W>

@@ -65,7 +65,7 @@ rn::task<> ping(rn::chan<int> out, rn::chan<int> in, std::atomic<bool>& stop, st
   out.close();
 }
 rn::task<> pong(rn::chan<int> in, rn::chan<int> out) {
-  while (co_await in.recv()) co_await out.send(1);
+  while (auto v = co_await in.recv()) co_await out.send(*v);
 }
 rn::task<> send_and_receive(rn::chan<int> ch, std::atomic<bool>& stop, std::atomic<long>& rounds) {
   while (!stop) {  // neither ever waits

@@ -15,7 +15,7 @@ What a fence says, after the three backticks:
 
 A `cpp` fence that is neither complete nor marked is an error, so that none is left out by mistake.
 
-In docs/errors.md every code span that begins with "runnel: " or with a quotation mark is a sentence of the
+In docs/errors.md each misuse_error of the headers has its row, and every code span that begins with "runnel: " or with a quotation mark is a sentence of the
 library; `...` stands for what the library fills in. Each part of it must be in a string literal of include/.
 """
 import argparse
@@ -167,6 +167,15 @@ def literals_of(root):
     return found
 
 
+def missing_sentences(path, text, root):
+    """What the headers throw or end the program with, and the page does not say."""
+    literal = r'"((?:[^"\\\n]|\\.)*)"'
+    return [f"{path}: this sentence is missing: {sentence}"
+            for header in sorted((root / "include").rglob("*.hpp"))
+            for sentence in re.findall(rf"\b(?:misuse_error|closed_channel|fatal)\({literal}\)", header.read_text())
+            if sentence not in text]
+
+
 def bad_sentences(path, text, literals):
     wrong = []
     for span in re.findall(r"`([^`\n]+)`", without_fences(text)):
@@ -203,6 +212,9 @@ def self_test():
         said = literals_of(root)
         must(not bad_sentences(path, "`runnel: it is wrong: ...`", said), "a sentence of the headers passes")
         must(bad_sentences(path, "`runnel: it was wrong`", said), "another sentence is seen")
+        (root / "include" / "h.hpp").write_text('throw misuse_error("runnel: not so");')
+        must(missing_sentences(path, "", root), "a missing sentence is seen")
+        must(not missing_sentences(path, "`runnel: not so`", root), "one that is there passes")
         fake = root / "compiler"  # whatever it is given, makes a program that prints b and returns 3
         fake.write_text('#!/bin/sh\nprintf "#!/bin/sh\\necho b\\nexit 3\\n" >program && chmod +x program\n')
         fake.chmod(0o755)
@@ -236,7 +248,7 @@ def main():
         programs += found
         wrong += bad + bad_links(path, text, root)
         if path.name == "errors.md":
-            wrong += bad_sentences(path, text, literals)
+            wrong += bad_sentences(path, text, literals) + missing_sentences(path, text, root)
 
     if not arguments.no_programs:
         with tempfile.TemporaryDirectory(prefix="runnel-docs-") as work:

@@ -45,7 +45,6 @@ rn::task<> spread(std::atomic<int>& ran, dice d, unsigned generations) {
 TEST_F(scheduler_stress, a_single_goroutine_from_outside_always_runs) {
   run_rounds([](unsigned threads, dice d) {
     rn::runtime rt{rn::threads(threads)};
-    std::atomic<int> ran{0};
     auto body = [](std::atomic<int>& n, dice mine) -> rn::task<> {
       burn(mine);
       ++n;

@@ -254,7 +254,7 @@ TEST_F(chan, len_and_cap_are_snapshots_that_anybody_may_take_at_any_time) {
     rn::runtime rt(rn::threads(2));
     rt.run([&]() -> rn::task<> {
       auto drain = [](rn::chan<int> c) -> rn::task<> {
-        while (co_await c.recv()) {}
+        while (auto v = co_await c.recv()) {}
       };
       rn::errgroup g;
       g.go(drain, ch);

@@ -330,9 +330,9 @@ TEST(errgroup, who_waits_for_done_of_its_own_context_goes_on_and_is_not_stopped)
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::atomic<int> waiting = 0, went_on = 0;
     auto wait_for_done = [&]() -> rn::task<> {
-      co_await rn::yield();  // it is listed in its group before the context below is
+      co_await rn::yield();  // it is listed in its group before it waits
       ++waiting;
-      co_await rn::this_context().done();
+      co_await rn::done();
       ++went_on;
     };
     rn::errgroup g;

@@ -96,9 +96,11 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   }
   // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.
   void context_ends() noexcept {
+    core.refuse_new();
     core.cancel();
     core.root.cancel(level_kill, false, canceled_cause());
     wait_and_help(1'000'000'000);
+    close_timers();
   }
 
   template <class ExecutionContext>
@@ -199,8 +201,18 @@ class asio_host_on final : public asio_host {
   void hold_work(bool yes) noexcept override {
     if (yes && !x_work)
       x_work.emplace(x_executor);
-    else if (!yes)
+    else if (!yes) {
+      call_off_timer();
       x_work.reset();
+    }
+  }
+  // Nothing lives: a wait for a timer that was called off would only keep the context running.
+  void call_off_timer() noexcept {
+    if (!core.timers.call_off_if_empty()) return;
+    std::lock_guard hold(x_mutex);
+    if (!x_timer || x_armed_for == INT64_MAX) return;
+    x_armed_for = INT64_MAX;
+    x_timer->cancel();
   }
   void close_timers() noexcept override {
     std::lock_guard hold(x_mutex);
@@ -235,7 +247,7 @@ class host_service : public boost::asio::execution_context::service {
  private:
   void shutdown() override {
     for (auto& weak : std::exchange(x_hosts, {}))
-      if (auto host = weak.lock(); host && host->core.live() != 0) host->context_ends();
+      if (auto host = weak.lock()) host->context_ends();
   }
   std::mutex x_mutex;
   std::vector<std::weak_ptr<asio_host>> x_hosts;

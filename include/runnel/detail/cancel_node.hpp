@@ -78,6 +78,11 @@ class cancel_node : public member {
 
   // Whether this is a context_node, on the heap and shared.
   bool shared() const noexcept { return x_shared; }
+  // Whether this is the node that this_context() made for a scope in a frame, which is done exactly when the scope is.
+  bool stands_for(const cancel_node& scope) noexcept {
+    std::lock_guard hold(x_lock);
+    return x_parent == &scope && !scope.x_shared;
+  }
 
   // The goroutine whose current context this node is or may become. Before anybody else knows the node.
   void set_owner(goroutine* g) noexcept { x_owner = g; }

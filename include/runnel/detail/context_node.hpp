@@ -41,6 +41,7 @@ class context_node final : public cancel_node, private deadline_timer {
     context_node* node = this;
     while (node && node->x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // acq_rel: all uses before the end
       node->disarm();
+      node->unlist_hook(node->x_call_off);
       if (node->x_also) node->x_also->unlist(node->x_edge);
       node->detach_from_unpinned_parent();
       context_node* parent = node->x_parent_use;
@@ -64,6 +65,7 @@ class context_node final : public cancel_node, private deadline_timer {
   void arm(timer_service& timers, std::int64_t deadline_ns, std::exception_ptr cause, std::shared_ptr<void> keep) {
     if (due() || deadline_ns > deadline()) return;
     deadline_timer::arm(timers, *this, deadline_ns, std::move(cause), std::move(keep));
+    if (!list_hook(x_call_off)) disarm();
   }
   void disarm() noexcept { deadline_timer::disarm(); }
 
@@ -73,6 +75,14 @@ class context_node final : public cancel_node, private deadline_timer {
   context_values x_held_values;
   cancel_node* x_also = nullptr;
   cancel_edge x_edge{*this};
+
+  // Cancelled from above: the timer is released at once (CTX-19).
+  struct call_off : cancel_hook {
+    context_node& node;
+    explicit call_off(context_node& n) noexcept : node(n) {
+      fire = [](cancel_hook& h, wake_batch&) noexcept { static_cast<call_off&>(h).node.disarm_unless_firing(); };
+    }
+  } x_call_off{*this};
 };
 
 // A use of a node, held as long as this lives; and one taken over.

@@ -28,9 +28,6 @@ inline std::int64_t now_ns() noexcept {
   runtime_core* runtime = runtime_core::here();
   return runtime ? runtime->core.now() : to_ns(std::chrono::steady_clock::now());
 }
-inline std::int64_t deadline_after(std::chrono::nanoseconds d) noexcept {
-  return saturating_add(now_ns(), d.count());
-}
 
 // Values. A key is a type; its identity is the address of a variable.
 template <class Key>
@@ -83,7 +80,8 @@ class done_operation : public awaitable_base, private cancel_hook {
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
     bool due = !enter_operation(g);
-    if (!x_node) x_node = g.context.load(std::memory_order_relaxed);
+    cancel_node* ambient = g.context.load(std::memory_order_relaxed);
+    if (!x_node || x_node->stands_for(*ambient)) x_node = ambient;  // told before g is interrupted: invariant 6 there
     x_listed = x_node->list_hook(*this);
     if (!x_listed) return spend_budget(g, leaf);  // even where the ambient context is done: this is how one asks
     if (due) return stop_here(g, leaf), true;
@@ -92,7 +90,7 @@ class done_operation : public awaitable_base, private cancel_hook {
     bool fired = x_fired;
     bool parked = !fired && park(g, leaf, q, x_waiter, x_queue);
     q.unlock(biased);
-    if (fired) return spend_budget(g, leaf);
+    if (fired || (!parked && x_node->due())) return spend_budget(g, leaf);  // due: the hook is about to fire
     if (!parked) stop_here(g, leaf);
     return true;
   }
@@ -118,19 +116,23 @@ class done_operation : public awaitable_base, private cancel_hook {
 // allocates. Shared by the handle and that goroutine's frame; the node's list only refers to it.
 //
 //   x_goroutine  taken, once, by whoever starts it or discards it
-class after_func : private cancel_hook {
+class after_func final : private cancel_hook, public prepared_work {
  public:
   after_func(runtime_core& runtime, context_node& node) noexcept
       : x_runtime(runtime), x_keep(runtime.core.host().share()), x_node(node) {
     cancel_hook::fire = &node_is_done;
     node.retain();
   }
-  ~after_func() { x_node.release(); }
+  ~after_func() {
+    x_runtime.unlist_prepared(*this);
+    x_node.release();
+  }
 
   static std::shared_ptr<after_func> start(runtime_core& runtime, context_node& node, task<> body,
                                            std::source_location where) {
     auto self = std::make_shared<after_func>(runtime, node);
     self->x_goroutine = runtime.prepare(run(self, std::move(body)), where);
+    runtime.list_prepared(*self);
     if (!node.list_hook(*self)) self->fire_now();
     return self;
   }
@@ -141,6 +143,8 @@ class after_func : private cancel_hook {
     discard_goroutine(*g);
     return true;
   }
+  // Its runtime ends, and it has not run.
+  void discard() noexcept override { stop(); }
 
  private:
   static task<> run(std::shared_ptr<after_func> /* lives until the frame dies */, task<> body) {

@@ -29,8 +29,9 @@ struct fork_child_base : list_link {
   fork_join* join = nullptr;
   promise_base* entry = nullptr;  // the root frame; null once it has ended
 
-  goroutine* g() const noexcept { return reinterpret_cast<goroutine*>(list_link::prev); }  // null: not promoted
-  void set_g(goroutine* goroutine) noexcept { list_link::prev = reinterpret_cast<list_link*>(goroutine); }
+  // Null: not promoted. By way of void*: a goroutine is a list_link too, and its part that is one is not meant.
+  goroutine* g() const noexcept { return static_cast<goroutine*>(static_cast<void*>(list_link::prev)); }
+  void set_g(goroutine* g) noexcept { list_link::prev = static_cast<list_link*>(static_cast<void*>(g)); }
 };
 
 template <class T>
@@ -78,8 +79,7 @@ class fork_join {
     return true;
   }
   bool decided() const noexcept { return x_decided.load(std::memory_order_relaxed); }
-  // Of a race: the first error, thrown if nobody wins; and who has.
-  // Returns an error that came later than the one that is kept.
+  // Of a race: the first error, thrown if nobody wins; and who has. Returns an error that is not the first.
   std::exception_ptr keep_error(std::exception_ptr error) noexcept {
     std::lock_guard hold(x_lock);
     if (x_error) return error;
@@ -87,7 +87,9 @@ class fork_join {
     return nullptr;
   }
   // Cancels the children without deciding: one of them was unwound, and the parent will be.
-  void give_up() noexcept { node().cancel(level_cancel, false, canceled_cause()); }
+  void give_up() noexcept {
+    if (!node().due()) node().cancel(level_cancel, false, canceled_cause());
+  }
   void set_winner(fork_child_base& child) noexcept { x_winner = &child; }
   fork_child_base* winner() const noexcept { return x_winner; }
 

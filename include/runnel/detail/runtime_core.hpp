@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <source_location>
 #include <utility>
@@ -39,6 +40,14 @@ struct runtime_options {
   std::int64_t grace_ns = 5'000'000'000;       // between cancel and kill
   std::int64_t kill_grace_ns = 1'000'000'000;  // between kill and the report
   bool leak_stuck = false;                     // go on after the report; else abort
+};
+
+// A goroutine that waits for its reason to start, and dies with its runtime if that does not come.
+struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
+  virtual void discard() noexcept = 0;
+
+ protected:
+  ~prepared_work() = default;
 };
 
 // Invariants:
@@ -79,6 +88,7 @@ class runtime_core : public goroutine_owner {
 
   // Starts a goroutine that belongs to this runtime. Throws shutting_down, and the body does not run, once it ends.
   void start(context_node& home, task<> body, std::source_location where) {
+    if (closing()) throw shutting_down();  // first: what this runs on may be gone
     auto* g = make_goroutine(core.any_processor(), home, *this, std::move(body), where);
     if (&home != &root) {
       home.retain();
@@ -106,10 +116,25 @@ class runtime_core : public goroutine_owner {
     return true;
   }
   void uncount_prepared() noexcept { count_down(); }
+  void list_prepared(prepared_work& w) noexcept {
+    std::lock_guard hold(x_ended_mutex);
+    x_prepared.push_back(&w);
+  }
+  void unlist_prepared(prepared_work& w) noexcept {
+    std::lock_guard hold(x_ended_mutex);
+    unlink(&w);
+  }
   // Nothing lives, and nothing will.
   void end() noexcept {
-    std::lock_guard hold(x_ended_mutex);
+    std::unique_lock hold(x_ended_mutex);
     x_end = true;
+    while (list_link* first = x_prepared.pop_front()) {
+      auto work = static_cast<prepared_work*>(first)->weak_from_this().lock();
+      hold.unlock();
+      if (work) work->discard();
+      work.reset();
+      hold.lock();
+    }
   }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
@@ -138,6 +163,7 @@ class runtime_core : public goroutine_owner {
   std::size_t live() const noexcept { return x_live.load(std::memory_order_acquire); }
   bool closing() const noexcept { return x_closing.load(std::memory_order_acquire); }
 
+  void refuse_new() noexcept { x_closing.store(true, std::memory_order_seq_cst); }
   void cancel(std::exception_ptr cause = canceled_cause()) noexcept {
     root.cancel(level_cancel, false, std::move(cause));
   }
@@ -214,10 +240,14 @@ class runtime_core : public goroutine_owner {
   }
   void report_stuck() noexcept {
     std::fprintf(stderr, "runnel: %zu goroutines are still alive after cancel and kill:\n", live());
-    root.for_each_goroutine([](const goroutine& g) {
+    std::size_t named = 0;
+    root.for_each_goroutine([&](const goroutine& g) {
+      ++named;
       std::fprintf(stderr, "  started at %s:%u, %s\n", g.where.file_name(), static_cast<unsigned>(g.where.line()),
                    g.word.load(std::memory_order_relaxed) == 0 ? "running, runnable or in a join" : "parked");
     });
+    if (auto all = live(); all > named)
+      std::fprintf(stderr, "  and %zu that have never waited for anything, or wait under a context of their own\n", all - named);
   }
 
   runtime_options x_options;
@@ -227,6 +257,7 @@ class runtime_core : public goroutine_owner {
   std::mutex x_ended_mutex;
   std::condition_variable x_ended;
   bool x_end = false;
+  list_head x_prepared;  // guarded by x_ended_mutex
 };
 
 }  // namespace detail

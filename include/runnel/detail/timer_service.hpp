@@ -88,8 +88,22 @@ class timer_service {
       spins < 100 ? cpu_pause() : std::this_thread::yield();
     return false;
   }
+  // The same for a caller whom the firing may wait for.
+  void disarm_unless_firing(callback_timer& t) noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    if (t.state.load(std::memory_order_relaxed) != callback_timer::state_t::armed) return;
+    timer_wheel::remove(t);
+    t.state.store(callback_timer::state_t::idle, std::memory_order_relaxed);
+  }
   void arm_host(std::int64_t at) noexcept {
     if (at) x_host.arm_timer(at);
+  }
+  // True: no timer is set, and the host need not call until it is armed again.
+  bool call_off_if_empty() noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    if (!x_wheel.empty()) return false;
+    x_armed_for = INT64_MAX;
+    return true;
   }
 
   // The host's timer has fired. Appends who is to be woken to `woken`.
@@ -153,6 +167,9 @@ class deadline_timer : private callback_timer {
   }
   void disarm() noexcept {
     if (x_timers) x_timers->disarm(*this);
+  }
+  void disarm_unless_firing() noexcept {
+    if (x_timers) x_timers->disarm_unless_firing(*this);
   }
 
  private:

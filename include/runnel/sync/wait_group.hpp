@@ -52,6 +52,7 @@ class wait_group {
   /// Runs f in a goroutine of its own, and counts it until f returns. An error of f goes where those of rn::go go.
   template <class F>
   void go(F&& f, std::source_location where = std::source_location::current()) {
+    detail::check_spawnable<F>();
     add(1);
     try {
       detail::ambient_spawner().go_at(where, &counted<std::decay_t<F>>, this, std::forward<F>(f), where);

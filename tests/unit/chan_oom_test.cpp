@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: BSL-1.0
+// Out of memory at every allocation of making a channel and of starting a goroutine: bad_alloc is thrown at the call,
+// there is no effect, and nothing leaks. And what never allocates: waking, closing, cancelling.
+//
+// Frames fail by detail::frame_alloc_hook, everything else by this program's operator new, which stands here for the
+// whole program and changes nothing for anybody who has not asked it to. A sanitizer needs its own: there frames alone
+// fail.
+#include <runnel/chan.hpp>
+#include <runnel/config.hpp>
+#include <runnel/context.hpp>
+#include <runnel/detail/frame_pool.hpp>
+#include <runnel/errgroup.hpp>
+#include <runnel/go.hpp>
+#include <runnel/runtime.hpp>
+#include <runnel/with_context.hpp>
+
+#include "support/channel_waiters.hpp"
+#include "support/conserves_frames.hpp"
+#include "support/wait_until.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+// Counts this thread's allocations while it is armed; the one with this number fails.
+struct allocation_watch {
+  bool armed = false;
+  bool failed = false;
+  int seen = 0;
+  int fails_at = -1;
+
+  RUNNEL_NOINLINE static allocation_watch& here() noexcept {
+    static constinit thread_local allocation_watch watch;
+    return watch;
+  }
+  bool next_fails() noexcept {
+    if (!armed) return false;
+    if (seen++ != fails_at) return false;
+    return failed = true;
+  }
+};
+std::atomic<long> blocks_out{0};
+
+bool frame_fails(std::size_t) noexcept { return allocation_watch::here().next_fails(); }
+
+}  // namespace
+
+#if !RUNNEL_ASAN && !RUNNEL_TSAN
+#define RUNNEL_TEST_OPERATOR_NEW 1
+
+void* operator new(std::size_t size) {
+  if (allocation_watch::here().next_fails()) throw std::bad_alloc();
+  void* p = std::malloc(size ? size : 1);
+  if (!p) throw std::bad_alloc();
+  ++blocks_out;
+  return p;
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  if (allocation_watch::here().next_fails()) throw std::bad_alloc();
+  auto a = static_cast<std::size_t>(alignment);
+  if (a < sizeof(void*)) a = sizeof(void*);
+  void* p = size > static_cast<std::size_t>(-1) - a ? nullptr : std::aligned_alloc(a, (size + a - 1) / a * a);
+  if (!p) throw std::bad_alloc();
+  ++blocks_out;
+  return p;
+}
+void operator delete(void* p) noexcept {
+  if (p) --blocks_out;
+  std::free(p);
+}
+void operator delete(void* p, std::size_t) noexcept { operator delete(p); }
+void operator delete(void* p, std::align_val_t) noexcept { operator delete(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { operator delete(p); }
+
+#else
+#define RUNNEL_TEST_OPERATOR_NEW 0
+#endif
+
+namespace {
+
+namespace rn = runnel;
+using runnel_test::eventually;
+
+class out_of_memory : public runnel_test::conserves_frames {
+ protected:
+  void SetUp() override {
+    conserves_frames::SetUp();
+    rn::detail::frame_alloc_hook = &frame_fails;
+  }
+  void TearDown() override {
+    rn::detail::frame_alloc_hook = nullptr;
+    conserves_frames::TearDown();
+  }
+};
+
+struct attempt {
+  bool threw = false;
+  bool failed = false;
+  int allocations = 0;
+};
+
+// Runs f with the n-th of its allocations failing; -1: with none.
+template <class F>
+attempt with_failure(int n, F&& f) {
+  auto& watch = allocation_watch::here();
+  watch = {true, false, 0, n};
+  attempt result;
+  try {
+    f();
+  } catch (const std::bad_alloc&) {
+    result.threw = true;
+  }
+  watch.armed = false;
+  result.failed = watch.failed;
+  result.allocations = watch.seen;
+  return result;
+}
+
+template <class F>
+int allocations_of(F&& f) {
+  return with_failure(-1, std::forward<F>(f)).allocations;
+}
+
+// Fails each allocation of f in turn until it gets through, and asks after each failure whether nothing has happened.
+template <class F, class Unchanged>
+int fail_each(F&& f, Unchanged&& unchanged) {
+  for (int n = 0;; ++n) {
+    attempt a = with_failure(n, f);
+    EXPECT_EQ(a.threw, a.failed) << "allocation " << n;
+    if (!a.failed) return n;
+    unchanged();
+  }
+}
+
+TEST_F(out_of_memory, making_a_channel_throws_and_leaves_nothing) {
+#if RUNNEL_TEST_OPERATOR_NEW
+  std::vector<rn::chan<std::string>> made;
+  made.reserve(500);
+  int failures = 0, most = 0;
+  for (int i = 0; i < 200; ++i) {  // more than one chunk of the pool has
+    long before = 0;
+    int n = fail_each(
+        [&] {
+          before = blocks_out;
+          made.emplace_back(i % 3 == 0 ? 0 : i);
+        },
+        [&] { EXPECT_EQ(blocks_out, before); });
+    EXPECT_EQ(made.size(), static_cast<std::size_t>(i + 1));
+    EXPECT_EQ(made.back().cap(), static_cast<std::size_t>(i % 3 == 0 ? 0 : i));
+    failures += n;
+    most = n > most ? n : most;
+  }
+  EXPECT_GT(failures, 133);  // the buffers, and the chunks
+  EXPECT_EQ(most, 2);
+  for (auto& ch : made) EXPECT_EQ(ch.try_send("x"), ch.cap() > 0);
+#else
+  GTEST_SKIP() << "the sanitizer's allocator cannot be made to fail";
+#endif
+}
+
+std::atomic<int> ran{0};
+rn::task<> own_root(std::shared_ptr<int>) {
+  ++ran;
+  co_return;
+}
+void plain(const std::shared_ptr<int>&) { ++ran; }
+struct key {
+  using type = int;
+};
+
+// Starts with each of the ways to start, each of their allocations failing; p is what the goroutine is given.
+template <class Start>
+void fail_each_start(Start start, std::function<std::size_t()> live) {
+  auto p = std::make_shared<int>(1);
+  int ran_before = ran;
+  std::size_t live_before = live();
+  auto frames = rn::detail::frame_pool_stats().live_blocks;
+  int n = fail_each([&] { start(p); },
+                    [&] {
+                      EXPECT_EQ(p.use_count(), 1);
+                      EXPECT_EQ(live(), live_before);
+                      EXPECT_EQ(rn::detail::frame_pool_stats().live_blocks, frames);
+                    });
+  EXPECT_GE(n, 2);  // at least a frame and a goroutine
+  runnel_test::wait_until([&] { return live() == live_before; });
+  EXPECT_EQ(ran, ran_before + 1);
+  EXPECT_EQ(p.use_count(), 1);
+}
+
+TEST_F(out_of_memory, starting_a_goroutine_from_outside_throws_and_leaves_nothing) {
+  rn::runtime rt(rn::threads(1));
+  auto live = [&] { return rt.live(); };
+  fail_each_start([&](auto& p) { rt.go(own_root, p); }, live);
+  fail_each_start([&](auto& p) { rt.go(plain, p); }, live);
+  fail_each_start([&](auto& p) { rt.go([p]() -> rn::task<> { return own_root(p); }); }, live);
+  fail_each_start([&](auto& p) { rt.run([p] { ++ran; }); }, live);
+}
+
+// In a goroutine, whose values make a context for each that it starts.
+TEST_F(out_of_memory, starting_a_goroutine_from_a_goroutine_throws_and_leaves_nothing) {
+  rn::runtime rt(rn::threads(1));
+  for (bool with_values : {false, true}) {
+    int ran_before = ran, failures = 0;
+    rt.run([&]() -> rn::task<> {
+      auto body = [&]() -> rn::task<> {
+        auto p = std::make_shared<int>(1);
+        for (int form = 0; form < 3; ++form) {
+          auto frames = rn::detail::frame_pool_stats().live_blocks;
+          failures += fail_each(
+              [&] {
+                if (form == 0) rn::go(own_root, p);
+                if (form == 1) rn::go(plain, p);
+                if (form == 2) rn::go([p] { ++ran; });
+              },
+              [&] {
+                EXPECT_EQ(rt.live(), 1u);
+                EXPECT_EQ(p.use_count(), 1);
+                EXPECT_EQ(rn::detail::frame_pool_stats().live_blocks, frames);
+              });
+          co_await eventually([&] { return rt.live() == 1; });
+        }
+      };
+      auto ctx = rn::context::background();
+      if (with_values) ctx = ctx.with_value<key>(1);
+      co_await rn::with_context(ctx, body());
+    });
+    EXPECT_EQ(ran, ran_before + 3);
+    EXPECT_EQ(failures, with_values ? 9 : 6);
+  }
+}
+
+rn::task<> wait_at(rn::chan<int> ch, bool sends) {
+  if (sends) {
+    try {
+      co_await ch.send(1);
+    } catch (const rn::closed_channel&) {
+    }
+  } else {
+    co_await ch.recv();
+  }
+}
+
+TEST_F(out_of_memory, does_not_touch_waking_closing_and_cancelling) {
+  rn::runtime rt(rn::threads(1));
+  rt.run([&]() -> rn::task<> {
+    for (bool senders : {false, true}) {
+      rn::chan<int> ch(0);
+      rn::errgroup woken, closed;
+      rn::errgroup cancelled;
+      auto waiting = [&] { return runnel_test::waiting_senders(ch) + runnel_test::waiting_receivers(ch); };
+      for (int i = 0; i < 100; ++i) woken.go(wait_at, ch, senders);
+      co_await eventually([&] { return waiting() == 100; });
+      EXPECT_EQ(allocations_of([&] {
+                  for (int i = 0; i < 100; ++i) {
+                    if (senders)
+                      (void)ch.try_recv();
+                    else
+                      (void)ch.try_send(i);
+                  }
+                }),
+                0);
+      EXPECT_EQ(waiting(), 0u);
+      for (int i = 0; i < 100; ++i) cancelled.go(wait_at, ch, senders);
+      co_await eventually([&] { return waiting() == 100; });
+      EXPECT_EQ(allocations_of([&] { cancelled.cancel(); }), 0);
+      EXPECT_EQ(waiting(), 0u);
+      for (int i = 0; i < 100; ++i) closed.go(wait_at, ch, senders);
+      co_await eventually([&] { return waiting() == 100; });
+      EXPECT_EQ(allocations_of([&] { ch.close(); }), 0);
+      EXPECT_EQ(waiting(), 0u);
+      co_await woken.wait();
+      co_await cancelled.wait();
+      co_await closed.wait();
+    }
+  });
+}
+
+}  // namespace
