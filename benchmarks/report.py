@@ -207,6 +207,8 @@ class Peers:
         return True
 
 
+# How many short runs --best takes the best of.
+SLICES = 60
 # The share of the machine's CPU that others may use while something is measured.
 DISTURBED = 0.04
 
@@ -241,7 +243,7 @@ class Run:
 
     def __init__(self, options, peers):
         self.options, self.peers = options, peers
-        self.scale = 0.1 if options.quick else 1
+        self.scale = 0.02 if options.best else 0.1 if options.quick else 1
         self.environment = dict(os.environ, RUNNEL_BENCH_SCALE=str(self.scale))
         self.runs = self.disturbed = 0
 
@@ -276,29 +278,32 @@ class Run:
         if not path.exists():
             say(f"  {path} has not been built")
             return {}, 1.0
-        least = 0.1 if self.options.quick else 0.4
+        least = 0.001 if self.options.best else 0.1 if self.options.quick else 0.4
+        slices = SLICES if self.options.best and benchmark not in COLD else 1
         text, disturbance = self.output(
             [path, f"--benchmark_filter=^{benchmark}/threads:{threads}(/|$)", "--benchmark_format=json",
-             f"--benchmark_min_time={least}"]
+             f"--benchmark_min_time={least}", f"--benchmark_repetitions={slices}"]
         )
         try:
             found = json.loads(text or "{}").get("benchmarks", [])
         except ValueError:
             found = []
+        found = [f for f in found if f.get("run_type", "iteration") == "iteration"]
         if not found or found[0].get("error_occurred"):
             say(f"  no figure from {path} {benchmark} {found[0].get('error_message') if found else ''}")
             return {}, 1.0
-        figures = {k: v for k, v in found[0].items() if isinstance(v, (int, float))}
-        figures["time"] = found[0]["real_time"]
+        figures = {k: min(f[k] for f in found) for k, v in found[0].items() if isinstance(v, (int, float))}
+        figures["time"] = figures["real_time"]
         return figures, disturbance
 
     def peer(self, name, row, threads, cold):
-        text, disturbance = self.output([self.peers.programs[name], row, threads, 1 if cold else 2, self.scale])
+        repetitions = 1 if cold else SLICES if self.options.best else 2
+        text, disturbance = self.output([self.peers.programs[name], row, threads, repetitions, self.scale])
         figures = {}
-        for line in text.splitlines():
-            figure = json.loads(line)
-            figures[figure["row"]] = figure["value"]  # the last one counts: the first is the warm-up
-        return figures, disturbance
+        for figure in map(json.loads, text.splitlines()):
+            figures.setdefault(figure["row"], []).append(figure["value"])
+        # The first is the warm-up.
+        return {row: min(values[1:] or values) for row, values in figures.items()}, disturbance
 
 
 def typical(samples):
@@ -311,7 +316,7 @@ def typical(samples):
 
 
 def measure(options, peers):
-    """{(row, threads, who): figure}, those of them that are doubtful, and a sentence on how quiet the machine was."""
+    """{(row, threads, who): figure}, the keys of doubtful ones, and a sentence on how quiet the machine was."""
     run, samples = Run(options, peers), {}
     rows = [r for r in ROWS if not options.rows or r.id in options.rows]
     benchmarks = {(r.program, r.benchmark): [] for r in rows}
@@ -320,7 +325,7 @@ def measure(options, peers):
     rounds = options.rounds
     for (program, benchmark), same in benchmarks.items():
         # Rows of one benchmark come out of one run; for a peer, its rows of one family.
-        contestants = sorted({(p, BESIDE.get(r.peer_row, r.peer_row)) for r in same for p in r.peers if p in peers.programs})
+        contestants = {(p, BESIDE.get(r.peer_row, r.peer_row)) for r in same for p in r.peers if p in peers.programs}
         for threads in same[0].threads:
             if options.threads and threads not in options.threads:
                 continue
@@ -330,11 +335,12 @@ def measure(options, peers):
                 for row in same:
                     if row.value in ours:
                         samples.setdefault((row.id, threads, "runnel"), []).append((disturbance, ours[row.value]))
-                for name, peer_row in contestants if threads <= 2 else []:
+                for name, peer_row in sorted(contestants) if threads <= 2 else []:
                     theirs, disturbance = run.peer(name, peer_row, threads, benchmark in COLD)
                     for row in same:
                         if row.peer_row in theirs:
-                            samples.setdefault((row.id, threads, name), []).append((disturbance, theirs[row.peer_row]))
+                            key = row.id, threads, name
+                            samples.setdefault(key, []).append((disturbance, theirs[row.peer_row]))
     figures = {key: typical(values)[0] for key, values in samples.items()}
     doubtful = {key for key, values in samples.items() if not typical(values)[1]}
     quiet = f"{run.disturbed} of {run.runs} runs were disturbed by others on this machine"
@@ -362,13 +368,16 @@ def table(lines):
 
 def report(figures, doubtful, quiet, options, peers, compiler):
     flags = cache_entry(options.build_dir, "CMAKE_CXX_FLAGS_RELEASE")
+    method = f"medians of {options.rounds} rounds{', sizes a tenth' if options.quick else ''}"
+    if options.best:
+        method = f"the best of {SLICES} runs of a fiftieth of the size"
     out = [
         f"# Benchmarks of {datetime.date.today():%Y-%m-%d}",
         "",
         f"- {cpu_model()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
         f"- {first_line(*shlex.split(compiler), '--version')} {flags}".rstrip(),
         *(f"- {version}" for version in peers.versions),
-        f"- medians of {options.rounds} rounds{', sizes a tenth' if options.quick else ''}; {quiet}",
+        f"- {method}; {quiet}",
         f"- `{shlex.join(['benchmarks/run.sh', *options.arguments])}`",
         "",
     ]
@@ -390,7 +399,7 @@ def report(figures, doubtful, quiet, options, peers, compiler):
     out += [table(lines), "", "## Targets", ""]
     missed = 0
     lines = [["target", "measured", ""]]
-    for sentence, figure, reached in Targets(figures, not options.quick).all():
+    for sentence, figure, reached in Targets(figures, not (options.quick or options.best)).all():
         if reached is None:
             if not options.rows:
                 lines.append([sentence, "-", "not measured"])
@@ -403,8 +412,9 @@ def report(figures, doubtful, quiet, options, peers, compiler):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "gcc-bench", help="where run.sh built")
+    parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "gcc-bench", help="its build")
     parser.add_argument("--quick", action="store_true", help="3 rounds, and sizes a tenth")
+    parser.add_argument("--best", action="store_true", help="the best of 60 short runs: what a busy machine can tell")
     parser.add_argument("--rounds", type=int, help="how many rounds (7, or 3 if quick)")
     parser.add_argument("--rows", type=lambda s: s.split(","), help="only these: 1,2,8g")
     parser.add_argument("--threads", type=lambda s: [int(n) for n in s.split(",")], help="only these: 1,2")
@@ -414,7 +424,9 @@ def main():
     parser.add_argument("--output", type=Path, help="write the report here as well")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     options = parser.parse_args()
-    options.rounds = max(1, options.rounds or (3 if options.quick else 7))
+    options.rounds = max(1, options.rounds or (1 if options.best else 3 if options.quick else 7))
+    if options.best:
+        options.patience = 1
     options.build_dir = options.build_dir.resolve()
     options.arguments = [a for i, a in enumerate(sys.argv[1:]) if "--build-dir" not in (a, sys.argv[i])]
     unknown = set(options.rows or []) - {r.id for r in ROWS}

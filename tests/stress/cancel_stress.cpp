@@ -22,10 +22,10 @@ using stress::dice;
 class cancel_stress : public stress::stress_test {};
 
 struct tally {
-  std::atomic<int> frames{0};     // that are alive
+  std::atomic<int> frames{0};  // that are alive
   std::atomic<int> out_of_order{0};
-  std::atomic<int> pierced{0};    // shields that were left early though nobody was killed
-  std::atomic<int> ended{0};      // goroutines whose frames are gone
+  std::atomic<int> pierced{0};  // shields that were left early though nobody was killed
+  std::atomic<int> ended{0};    // goroutines whose frames are gone
   std::atomic<bool> killing{false};
 };
 
@@ -68,14 +68,23 @@ rn::task<> child(tally& t, rn::chan<int> ch, rn::context ctx, dice d, unsigned l
 rn::task<> leaf(tally& t, int& depth, rn::chan<int> ch, rn::context ctx, dice& d) {
   frame_mark mark(t, depth);
   switch (d.below(6)) {
-    case 0: co_await rn::sleep(d.microseconds(300)); break;
-    case 1: (void)co_await ch.recv(); break;
-    case 2: co_await ch.send(1); break;
-    case 3: co_await ctx.done(); break;
+    case 0:
+      co_await rn::sleep(d.microseconds(300));
+      break;
+    case 1:
+      (void)co_await ch.recv();
+      break;
+    case 2:
+      co_await ch.send(1);
+      break;
+    case 3:
+      co_await ctx.done();
+      break;
     case 4:
       for (unsigned i = d.below(8); i > 0; --i) co_await rn::yield();
       break;
-    default: co_await rn::sleep(std::chrono::hours(1));
+    default:
+      co_await rn::sleep(std::chrono::hours(1));
   }
 }
 
@@ -87,8 +96,12 @@ rn::task<> nest(tally& t, int& depth, rn::chan<int> ch, rn::context ctx, dice& d
   }
   rn::task<> deeper = nest(t, depth, ch, ctx, d, levels - 1);
   switch (d.below(8)) {
-    case 0: co_await rn::with_timeout(d.microseconds(400), std::move(deeper)); break;
-    case 1: co_await rn::with_context(ctx, std::move(deeper)); break;
+    case 0:
+      co_await rn::with_timeout(d.microseconds(400), std::move(deeper));
+      break;
+    case 1:
+      co_await rn::with_context(ctx, std::move(deeper));
+      break;
     case 2: {
       auto outcome = co_await rn::as_result(std::move(deeper));
       if (outcome.canceled()) co_await rn::yield();  // unwinds, unless what was cancelled lies inside
@@ -122,7 +135,8 @@ rn::task<> nest(tally& t, int& depth, rn::chan<int> ch, rn::context ctx, dice& d
         (void)co_await rn::race(std::move(one), std::move(other));
       break;
     }
-    default: co_await std::move(deeper);
+    default:
+      co_await std::move(deeper);
   }
 }
 
@@ -144,7 +158,7 @@ TEST_F(cancel_stress, nests_of_scopes_unwind_leaf_first_and_shields_hold) {
     {
       bool killed = d.one_in(3);
       rn::runtime rt(rn::threads(threads), rn::runtime_options()
-                                               .grace(killed ? std::chrono::nanoseconds(0) : std::chrono::nanoseconds(std::chrono::hours(1)))
+                                               .grace(std::chrono::hours(killed ? 0 : 1))
                                                .kill_grace(std::chrono::hours(1))
                                                .on_unobserved_error([](const rn::goroutine_error&) {}));
       rn::chan<int> ch(d.below(3));

@@ -28,18 +28,20 @@ class channels_stress : public stress::stress_test {};
 
 // What became of every parcel of a round.
 struct ledger {
-  std::atomic<std::int64_t> whole{0};     // parcels that exist
-  std::atomic<std::int64_t> sent{0};      // sends that reported success
-  std::atomic<std::int64_t> kept{0};      // sends that did not, and left the parcel whole
+  std::atomic<std::int64_t> whole{0};  // parcels that exist
+  std::atomic<std::int64_t> sent{0};   // sends that reported success
+  std::atomic<std::int64_t> kept{0};   // sends that did not, and left the parcel whole
   std::atomic<std::int64_t> attempts{0};
   std::atomic<std::int64_t> received{0};
-  std::atomic<std::int64_t> broken{0};    // a send that failed and took the parcel, or succeeded and left it
+  std::atomic<std::int64_t> broken{0};  // a send that failed and took the parcel, or succeeded and left it
   std::atomic<std::int64_t> overtaken{0};
 };
 
 class parcel {
  public:
-  parcel(ledger& l, unsigned from, std::uint32_t nth) noexcept : producer(from), number(nth), x_ledger(&l) { ++l.whole; }
+  parcel(ledger& l, unsigned from, std::uint32_t nth) noexcept : producer(from), number(nth), x_ledger(&l) {
+    ++l.whole;
+  }
   parcel(parcel&& other) noexcept
       : producer(other.producer), number(other.number), x_ledger(std::exchange(other.x_ledger, nullptr)) {}
   parcel& operator=(parcel&& other) noexcept {
@@ -102,10 +104,17 @@ rn::task<> receive_one(parcels ch, ledger& book, order& seen, unsigned channel) 
 // One operation under whatever may end it early.
 rn::task<> under_something(rn::task<> operation, rn::context ctx, dice& d) {
   switch (d.below(6)) {
-    case 0: co_await rn::with_timeout(d.microseconds(150), std::move(operation)); break;
-    case 1: co_await rn::with_context(ctx, std::move(operation)); break;
-    case 2: co_await rn::with_timeout(d.microseconds(150), rn::with_context(ctx, std::move(operation))); break;
-    default: co_await std::move(operation);
+    case 0:
+      co_await rn::with_timeout(d.microseconds(150), std::move(operation));
+      break;
+    case 1:
+      co_await rn::with_context(ctx, std::move(operation));
+      break;
+    case 2:
+      co_await rn::with_timeout(d.microseconds(150), rn::with_context(ctx, std::move(operation)));
+      break;
+    default:
+      co_await std::move(operation);
   }
 }
 
@@ -190,11 +199,13 @@ TEST_F(channels_stress, every_parcel_is_received_or_buffered_or_still_its_sender
     std::atomic<bool> over{false};
     std::vector<std::thread> outside;
     {
-      rn::runtime rt(rn::threads(threads), killed ? rn::runtime_options().grace(std::chrono::nanoseconds(0))
-                                                  : rn::runtime_options());
+      rn::runtime rt(rn::threads(threads),
+                     killed ? rn::runtime_options().grace(std::chrono::nanoseconds(0)) : rn::runtime_options());
       auto [ctx, cancel] = rn::context::background().with_cancel();
-      if (d.one_in(2)) outside.emplace_back(produce_outside, std::cref(shelves), std::ref(book), 9u, d.split(), std::cref(over));
-      if (d.one_in(3)) outside.emplace_back(produce_blocking, std::cref(shelves), std::ref(book), 10u, d.below(channels));
+      if (d.one_in(2))
+        outside.emplace_back(produce_outside, std::cref(shelves), std::ref(book), 9u, d.split(), std::cref(over));
+      if (d.one_in(3))
+        outside.emplace_back(produce_blocking, std::cref(shelves), std::ref(book), 10u, d.below(channels));
       if (d.one_in(3)) outside.emplace_back(consume_blocking, std::cref(shelves), std::ref(book), d.below(channels));
       for (unsigned i = d.between(1, 8); i > 0; --i)
         rt.go(produce, std::cref(shelves), std::ref(book), ctx, i, d.split());

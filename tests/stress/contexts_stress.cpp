@@ -52,7 +52,7 @@ class pool_of_contexts {
 };
 
 struct findings {
-  std::atomic<int> not_done{0};       // done by the rules, but not
+  std::atomic<int> not_done{0};  // done by the rules, but not
   std::atomic<int> without_cause{0};
   std::atomic<int> wrong_value{0};
   std::atomic<int> after_started{0}, after_stopped{0}, after_ran{0};
@@ -70,15 +70,20 @@ void derive(pool_of_contexts& pool, findings& f, dice& d, bool in_runtime) {
   bool was_done = parent.is_done();
   std::optional<std::pair<rn::context, rn::cancel_function>> made;
   switch (d.below(4)) {
-    case 0: pool.put(d, parent.with_value<answer>(42)); break;
-    case 1: pool.put(d, pool.root()); break;  // chains end
+    case 0:
+      pool.put(d, parent.with_value<answer>(42));
+      break;
+    case 1:
+      pool.put(d, pool.root());
+      break;  // chains end
     case 2:
       if (in_runtime) {
         made.emplace(parent.with_timeout(d.microseconds(300)));
         break;
       }
       [[fallthrough]];
-    default: made.emplace(parent.with_cancel());
+    default:
+      made.emplace(parent.with_cancel());
   }
   look_at(parent, f);
   if (!made) return;
@@ -129,7 +134,8 @@ rn::task<> wander(pool_of_contexts& pool, findings& f, rn::context last, dice d)
         (void)co_await rn::as_result(rn::with_context(c, sleep(d.microseconds(100))));
         break;
       }
-      default: derive(pool, f, d, true);
+      default:
+        derive(pool, f, d, true);
     }
     if (d.one_in(3)) co_await rn::yield();
     if (last.is_done()) co_return;
@@ -176,8 +182,9 @@ TEST_F(contexts_stress, one_cancel_function_is_called_by_many_threads) {
     bool with_deadline = d.one_in(2);
     rt.run([&]() -> rn::task<> {
       auto base = rn::context::background();
-      kept.emplace(with_deadline ? base.with_timeout(d.one_in(2) ? d.microseconds(200) : std::chrono::microseconds(3'600'000'000))
-                                 : base.with_cancel());
+      kept.emplace(with_deadline
+                       ? base.with_timeout(d.one_in(2) ? d.microseconds(200) : std::chrono::microseconds(3'600'000'000))
+                       : base.with_cancel());
       (void)kept->first.after_func([&ran]() -> rn::task<> {
         ++ran;
         co_return;

@@ -4,10 +4,10 @@
 
 #include "support/stress.hpp"
 
+#include <gtest/gtest.h>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <gtest/gtest.h>
 
 #include <atomic>
 #include <chrono>
@@ -34,7 +34,8 @@ rn::task<> spread(std::atomic<int>& ran, dice d, unsigned generations) {
   ++ran;
   burn(d);
   try {
-    for (unsigned i = generations ? d.below(3) : 0; i > 0; --i) rn::go(spread, std::ref(ran), d.split(), generations - 1);
+    for (unsigned i = generations ? d.below(3) : 0; i > 0; --i)
+      rn::go(spread, std::ref(ran), d.split(), generations - 1);
   } catch (const rn::shutting_down&) {
   }
   for (unsigned i = d.below(3); i > 0; --i) co_await rn::yield();

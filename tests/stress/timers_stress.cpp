@@ -24,7 +24,7 @@ class timers_stress : public stress::stress_test {};
 
 struct findings {
   std::atomic<int> early{0};
-  std::atomic<int> torn{0};      // neither a value nor a timeout
+  std::atomic<int> torn{0};  // neither a value nor a timeout
   std::atomic<int> not_done{0};
 };
 
@@ -42,7 +42,9 @@ rn::task<> doze(findings& f, rn::context ctx, dice d) {
   for (unsigned n = d.between(1, 20); n > 0; --n) {
     auto us = d.microseconds(d.one_in(4) ? 2000 : 150);
     switch (d.below(6)) {
-      case 0: co_await sleep_some(f, us); break;
+      case 0:
+        co_await sleep_some(f, us);
+        break;
       case 1: {  // a deadline at about the same time as the sleep's
         auto limit = us + d.microseconds(4) - std::chrono::microseconds(2);
         auto due = steady::now() + limit;
@@ -72,7 +74,8 @@ rn::task<> doze(findings& f, rn::context ctx, dice d) {
         if (!child.is_done()) ++f.not_done;
         break;
       }
-      default: (void)co_await rn::as_result(rn::with_context(ctx, sleep_some(f, us)));
+      default:
+        (void)co_await rn::as_result(rn::with_context(ctx, sleep_some(f, us)));
     }
   }
 }
@@ -126,8 +129,7 @@ TEST_F(timers_stress, no_sleeper_is_forgotten) {
 TEST_F(timers_stress, a_runtime_ends_with_its_timers) {
   run_rounds([](unsigned threads, dice d) {
     findings f;
-    rn::runtime rt(rn::threads(threads),
-                   rn::runtime_options().grace(d.one_in(2) ? std::chrono::nanoseconds(0) : std::chrono::nanoseconds(5'000'000'000)));
+    rn::runtime rt(rn::threads(threads), rn::runtime_options().grace(std::chrono::seconds(d.one_in(2) ? 0 : 5)));
     for (unsigned i = d.between(1, 30); i > 0; --i) rt.go(doze, std::ref(f), rn::context::background(), d.split());
     for (unsigned k = d.below(40); k > 0; --k) stress::dawdle(d);
     rt.shut_down();

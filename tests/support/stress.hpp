@@ -49,8 +49,7 @@ inline void dawdle(dice& d) noexcept {
 }
 
 /// For a plain thread that waits for what others do. Gives up, and fails, if that takes absurdly long.
-template <class Condition>
-void wait_until(Condition condition, const char* what) {
+template <class Condition> void wait_until(Condition condition, const char* what) {
   auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > give_up) {
@@ -65,8 +64,7 @@ void wait_until(Condition condition, const char* what) {
 class stress_test : public ::testing::Test {
  protected:
   /// round(threads, dice) again and again, on 1, 2 and 4 threads in turn. After each nothing may be left.
-  template <class Round>
-  void run_rounds(Round&& round) {
+  template <class Round> void run_rounds(Round&& round) {
     (void)runnel::context::background();  // made once, for ever
     const char* wanted = std::getenv("RUNNEL_STRESS_SEED");
     std::uint64_t seed = wanted ? std::strtoull(wanted, nullptr, 0) : std::random_device{}();
