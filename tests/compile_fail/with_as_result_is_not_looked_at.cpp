@@ -1,5 +1,6 @@
 // EXPECT: an outcome that nobody looks at hides errors
-// FLAGS: -Werror
+// COMPILER: clang
+// FLAGS: -Werror=unused-result
 // SPDX-License-Identifier: BSL-1.0
 
 #include <runnel/as_result.hpp>

@@ -1,5 +1,5 @@
 // EXPECT: co_await it
-// FLAGS: -Werror
+// FLAGS: -Werror=unused-result
 // SPDX-License-Identifier: BSL-1.0
 
 #include <runnel/sleep.hpp>

@@ -11,7 +11,9 @@
 #include <runnel/waiter.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
+#include <new>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -20,7 +22,8 @@ namespace runnel::detail {
 
 // The context that is never done. It is never destroyed.
 inline context_node& background_node() noexcept {
-  static context_node& node = *new context_node;
+  alignas(context_node) static std::byte memory[sizeof(context_node)];  // no allocation, and no end
+  static context_node& node = *::new (static_cast<void*>(memory)) context_node;
   return node;
 }
 
