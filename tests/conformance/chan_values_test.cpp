@@ -407,7 +407,7 @@ TEST_F(chan_values, elements_are_destroyed_outside_of_the_lock) {
         h.go(block, ch);
         co_await eventually([&] { return waiting_senders(ch) == 1; });
         ch.close();  // a refused send
-        co_await rn::as_result(h.wait());
+        (void)co_await rn::as_result(h.wait());
         EXPECT_EQ(wants_lock::asked, 4);
       });
     }

@@ -53,12 +53,14 @@ TEST_F(memory_model, a_send_happens_before_its_receive_completes) {
     for (int capacity : {0, 1, 8}) {
       std::vector<int> shared(rounds, -1);
       rn::chan<void> ch(capacity);
-      rn::go(write_then_send, std::ref(shared), ch);
+      rn::errgroup g;
+      g.go(write_then_send, std::ref(shared), ch);
       int wrong = 0;
       for (std::size_t i = 0; i < shared.size(); ++i) {
         co_await ch.recv();
         wrong += shared[i] != static_cast<int>(i);
       }
+      co_await g.wait();
       EXPECT_EQ(wrong, 0);
     }
   });
@@ -96,12 +98,14 @@ TEST_F(memory_model, an_unbuffered_receive_happens_before_its_send_completes) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::vector<int> shared(rounds, -1);
     rn::chan<void> ch(0);
-    rn::go(write_then_recv, std::ref(shared), ch);
+    rn::errgroup g;
+    g.go(write_then_recv, std::ref(shared), ch);
     int wrong = 0;
     for (std::size_t i = 0; i < shared.size(); ++i) {
       co_await ch.send();
       wrong += shared[i] != static_cast<int>(i);
     }
+    co_await g.wait();
     EXPECT_EQ(wrong, 0);
   });
 }

@@ -49,7 +49,6 @@ struct allocation_watch {
     return failed = true;
   }
 };
-std::atomic<long> blocks_out{0};
 
 bool frame_fails(std::size_t) noexcept { return allocation_watch::here().next_fails(); }
 

@@ -42,12 +42,12 @@ class chan : public runnel_test::conserves_frames {};
 
 // CH-01
 TEST_F(chan, refuses_a_negative_or_absurd_capacity) {
-  EXPECT_THROW(rn::chan<int>(-1), rn::misuse_error);
-  EXPECT_THROW(rn::chan<int>(std::numeric_limits<std::ptrdiff_t>::min()), rn::misuse_error);
-  EXPECT_THROW(rn::chan<int>(std::numeric_limits<std::ptrdiff_t>::max()), rn::misuse_error);
-  EXPECT_THROW(rn::chan<std::string>(std::numeric_limits<std::ptrdiff_t>::max() / 8), rn::misuse_error);
+  EXPECT_THROW((void)rn::chan<int>(-1), rn::misuse_error);
+  EXPECT_THROW((void)rn::chan<int>(std::numeric_limits<std::ptrdiff_t>::min()), rn::misuse_error);
+  EXPECT_THROW((void)rn::chan<int>(std::numeric_limits<std::ptrdiff_t>::max()), rn::misuse_error);
+  EXPECT_THROW((void)rn::chan<std::string>(std::numeric_limits<std::ptrdiff_t>::max() / 8), rn::misuse_error);
 #if !RUNNEL_ASAN && !RUNNEL_TSAN  // a sanitizer's allocator ends the program instead
-  EXPECT_THROW(rn::chan<char>(std::numeric_limits<std::ptrdiff_t>::max() / 2), std::bad_alloc);
+  EXPECT_THROW((void)rn::chan<char>(std::numeric_limits<std::ptrdiff_t>::max() / 2), std::bad_alloc);
 #endif
   rn::chan<int> ch(3);
   EXPECT_EQ(ch.cap(), 3u);
@@ -140,8 +140,8 @@ TEST_F(chan, nil_blocks_for_ever_and_can_be_cancelled) {
   EXPECT_FALSE(rn::chan<int>().is_closed());
   EXPECT_FALSE(rn::chan<int>().try_send(1));
   EXPECT_TRUE(rn::chan<int>().try_recv().would_block());
-  EXPECT_THROW(rn::chan<int>().blocking_recv(), rn::misuse_error);
-  EXPECT_THROW(rn::chan<int>().blocking_send(1), rn::misuse_error);
+  EXPECT_THROW((void)rn::chan<int>().blocking_recv(), rn::misuse_error);
+  EXPECT_THROW((void)rn::chan<int>().blocking_send(1), rn::misuse_error);
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::atomic<int> returned{0};
     rn::chan<int> nil;
