@@ -19,9 +19,7 @@ namespace detail {
 // A coroutine of nobody's: it awaits the foreign awaitable, and may be resumed on any thread.
 struct foreign_root {
   struct promise_type {
-    foreign_root get_return_object() noexcept {
-      return {std::coroutine_handle<promise_type>::from_promise(*this)};
-    }
+    foreign_root get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
     std::suspend_always initial_suspend() const noexcept { return {}; }
     std::suspend_never final_suspend() const noexcept { return {}; }
     void return_void() const noexcept {}
@@ -30,8 +28,7 @@ struct foreign_root {
   std::coroutine_handle<promise_type> handle;
 };
 
-template <class A>
-decltype(auto) foreign_awaiter(A&& a) {
+template <class A> decltype(auto) foreign_awaiter(A&& a) {
   if constexpr (requires { std::forward<A>(a).operator co_await(); })
     return std::forward<A>(a).operator co_await();
   else if constexpr (requires { operator co_await(std::forward<A>(a)); })
@@ -43,13 +40,11 @@ template <class A>
 using foreign_result = decltype(std::declval<decltype(foreign_awaiter(std::declval<A>()))>().await_resume());
 
 // By reference: g++ 12 copies an awaiter that is named by anything but a variable.
-template <class W>
-class awaiter_ref {
+template <class W> class awaiter_ref {
  public:
   explicit awaiter_ref(W& w) noexcept : x_awaiter(w) {}
   bool await_ready() const { return static_cast<bool>(x_awaiter.await_ready()); }
-  template <class Promise>
-  decltype(auto) await_suspend(std::coroutine_handle<Promise> h) const {
+  template <class Promise> decltype(auto) await_suspend(std::coroutine_handle<Promise> h) const {
     return x_awaiter.await_suspend(h);
   }
   decltype(auto) await_resume() const { return x_awaiter.await_resume(); }
@@ -59,8 +54,7 @@ class awaiter_ref {
 };
 
 // The goroutine waits for it like for a join: nothing can take it out but the end of the foreign work.
-template <class A>
-class adopt_operation : public awaitable_base {
+template <class A> class adopt_operation : public awaitable_base {
   using T = std::remove_cvref_t<foreign_result<A>>;
 
  public:
@@ -103,9 +97,9 @@ class adopt_operation : public awaitable_base {
 /// Returns, throws: what it does. Suspends: until it completes, wherever that happens; resumes on its own scheduler.
 /// Cancel-safety: it is not cancelled: a cancelled goroutine unwinds when the foreign work has ended. A context that is
 /// done already keeps it from starting.
-/// Lifetime: a temporary is kept until the co_await ends. For asio::awaitable use rn::use_task on the operation instead.
-template <class A>
-[[nodiscard("co_await it")]] auto adopt(A&& foreign) {
+/// Lifetime: a temporary is kept until the co_await ends. For asio::awaitable use rn::use_task on the operation
+/// instead.
+template <class A> [[nodiscard("co_await it")]] auto adopt(A&& foreign) {
   detail::refuse_hazardous<A>();
   return detail::adopt_operation<A>(std::forward<A>(foreign));
 }

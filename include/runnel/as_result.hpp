@@ -16,8 +16,7 @@ namespace runnel {
 
 namespace detail {
 
-template <class T>
-class result_operation : public boundary<result_operation<T>, T> {
+template <class T> class result_operation : public boundary<result_operation<T>, T> {
  public:
   explicit result_operation(task<T> t) noexcept : boundary<result_operation, T>(std::move(t)) {}
   void entered(goroutine&) const noexcept {}
@@ -25,9 +24,7 @@ class result_operation : public boundary<result_operation<T>, T> {
     x_unwound = true;
     return false;
   }
-  runnel::result<T> resume() {
-    return x_unwound ? runnel::result<T>() : take_result<T>(this->result);
-  }
+  runnel::result<T> resume() { return x_unwound ? runnel::result<T>() : take_result<T>(this->result); }
 
  private:
   bool x_unwound = false;
@@ -43,8 +40,7 @@ class stop_operation : public awaitable_base {
   void resume() const noexcept {}
 };
 
-template <class T, class Cleanup>
-task<T> run_finally(task<T> body, Cleanup cleanup) {
+template <class T, class Cleanup> task<T> run_finally(task<T> body, Cleanup cleanup) {
   auto outcome = co_await result_operation<T>(std::move(body));
   co_await shield(std::invoke(cleanup));
   if (outcome.canceled()) co_await stop_operation();
@@ -57,8 +53,7 @@ task<T> run_finally(task<T> body, Cleanup cleanup) {
 ///
 /// Returns: a result: the value, the exception, or canceled() if work was cancelled. Where the cancellation came from
 /// a context around this, the next suspension unwinds again.
-template <detail::awaitable W>
-[[nodiscard("co_await it")]] auto as_result(W&& work) {
+template <detail::awaitable W> [[nodiscard("co_await it")]] auto as_result(W&& work) {
   return detail::result_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)));
 }
 
@@ -70,9 +65,10 @@ template <detail::awaitable W>
 template <detail::awaitable W, class Cleanup>
 [[nodiscard("co_await it")]] auto finally(W&& work, Cleanup&& cleanup) -> task<detail::awaited_t<W>> {
   detail::refuse_hazardous<Cleanup>();
-  static_assert(detail::is_task<std::invoke_result_t<std::decay_t<Cleanup>&>>,
-                "finally(work, cleanup): cleanup is a function that returns a task; for clean-up that does not suspend, "
-                "use a destructor");
+  static_assert(
+      detail::is_task<std::invoke_result_t<std::decay_t<Cleanup>&>>,
+      "finally(work, cleanup): cleanup is a function that returns a task; for clean-up that does not suspend, "
+      "use a destructor");
   return detail::run_finally<detail::awaited_t<W>, std::decay_t<Cleanup>>(detail::as_task(std::forward<W>(work)),
                                                                           std::forward<Cleanup>(cleanup));
 }

@@ -18,12 +18,9 @@
 
 namespace runnel {
 
-template <class T>
-class sender;
-template <class T>
-class receiver;
-template <class T>
-class closer;
+template <class T> class sender;
+template <class T> class receiver;
+template <class T> class closer;
 
 /// A channel of T: a handle, of which copies share the channel.
 ///
@@ -40,9 +37,9 @@ class closer;
 /// Lifetime: the channel lives as long as a handle; a goroutine that waits on a channel without handles waits until
 /// it is cancelled.
 /// Contract: SEMANTICS.md CH-01 to CH-28 and CH-C01 to CH-C10, after the Go specification and memory model.
-template <class T>
-class chan {
-  static_assert(!std::is_reference_v<T>, "a channel cannot hold references: use chan<T*>, or chan<std::reference_wrapper<T>>");
+template <class T> class chan {
+  static_assert(!std::is_reference_v<T>,
+                "a channel cannot hold references: use chan<T*>, or chan<std::reference_wrapper<T>>");
   static_assert(!std::is_const_v<T>, "elements move through a channel: use chan<T> without const");
   using element = detail::element_of<T>;
 
@@ -172,8 +169,7 @@ class chan {
 };
 
 /// The half of a channel that can be received from.
-template <class T>
-class receiver {
+template <class T> class receiver {
  public:
   using value_type = T;
   receiver() noexcept = default;
@@ -193,8 +189,7 @@ class receiver {
 };
 
 /// The half of a channel that can be sent to, and closed.
-template <class T>
-class sender {
+template <class T> class sender {
  public:
   using value_type = T;
   sender() noexcept = default;
@@ -209,18 +204,9 @@ class sender {
   [[nodiscard("co_await it: ch.emplace(x) alone sends nothing")]] auto emplace(A&&... args) const {
     return x_chan.emplace(std::forward<A>(args)...);
   }
-  template <class... U>
-  bool try_send(U&&... value) const {
-    return x_chan.try_send(std::forward<U>(value)...);
-  }
-  template <class... U>
-  void blocking_send(U&&... value) const {
-    x_chan.blocking_send(std::forward<U>(value)...);
-  }
-  template <class... E>
-  void close(E&&... error) const {
-    x_chan.close(std::forward<E>(error)...);
-  }
+  template <class... U> bool try_send(U&&... value) const { return x_chan.try_send(std::forward<U>(value)...); }
+  template <class... U> void blocking_send(U&&... value) const { x_chan.blocking_send(std::forward<U>(value)...); }
+  template <class... E> void close(E&&... error) const { x_chan.close(std::forward<E>(error)...); }
   bool close_if_open() const noexcept { return x_chan.close_if_open(); }
   runnel::closer<T> closer() const { return x_chan.closer(); }
   std::size_t len() const noexcept { return x_chan.len(); }
@@ -234,8 +220,7 @@ class sender {
 };
 
 /// Closes its channel, if it is open, when the last copy dies.
-template <class T>
-class [[nodiscard("the channel is closed when this dies: keep it")]] closer {
+template <class T> class [[nodiscard("the channel is closed when this dies: keep it")]] closer {
  public:
   explicit closer(chan<T> ch) : x_chan(std::move(ch)), x_core(x_chan.x_core) {
     if (!x_core) throw misuse_error("runnel: the nil channel cannot be closed");
@@ -259,9 +244,6 @@ class [[nodiscard("the channel is closed when this dies: keep it")]] closer {
   detail::chan_core* x_core;
 };
 
-template <class T>
-closer<T> chan<T>::closer() const {
-  return runnel::closer<T>(*this);
-}
+template <class T> closer<T> chan<T>::closer() const { return runnel::closer<T>(*this); }
 
 }  // namespace runnel

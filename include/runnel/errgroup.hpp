@@ -41,14 +41,12 @@ inline constexpr collect_all_t collect_all{};
 namespace detail {
 
 template <class O>
-concept group_option = std::same_as<std::remove_cvref_t<O>, limit> || std::same_as<std::remove_cvref_t<O>, collect_all_t>;
+concept group_option =
+    std::same_as<std::remove_cvref_t<O>, limit> || std::same_as<std::remove_cvref_t<O>, collect_all_t>;
 
 class group_options {
  public:
-  template <group_option... O>
-  explicit group_options(const O&... options) noexcept {
-    (set(options), ...);
-  }
+  template <group_option... O> explicit group_options(const O&... options) noexcept { (set(options), ...); }
   std::size_t limit_count() const noexcept { return x_limit; }
   bool collects_all() const noexcept { return x_collect_all; }
 
@@ -121,7 +119,8 @@ class group_interface : private spawner<group_interface> {
   group_interface(const group_interface&) = delete;
   group_interface& operator=(const group_interface&) = delete;
 
-  /// Starts f(args...) as a child of the group, or queues it where the limit is reached. May be called from children and
+  /// Starts f(args...) as a child of the group, or queues it where the limit is reached. May be called from
+  /// children and
   /// from other threads, while the group lives. Callable and arguments are moved into the child; std::ref(x) passes a
   /// reference, which a child may keep to what outlives the group.
   ///
@@ -131,8 +130,7 @@ class group_interface : private spawner<group_interface> {
   /// Throws: bad_alloc, and what copying the arguments throws.
   using spawner<group_interface>::go;
   /// Starts f(args...) if there is a slot now. Returns whether it did; f does not run otherwise.
-  template <class F, class... A>
-  bool try_go(F&& f, A&&... args) {
+  template <class F, class... A> bool try_go(F&& f, A&&... args) {
     check_spawnable<F, A...>();
     auto a = x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), std::source_location(), false);
     return a.kind == group_core::admission::kind_t::started;
@@ -161,8 +159,7 @@ class group_interface : private spawner<group_interface> {
 
  private:
   friend spawner<group_interface>;
-  template <class F, class... A>
-  slot_operation go_at(std::source_location where, F&& f, A&&... args) {
+  template <class F, class... A> slot_operation go_at(std::source_location where, F&& f, A&&... args) {
     check_spawnable<F, A...>();
     return slot_operation(x_core, x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, true));
   }
@@ -249,8 +246,7 @@ namespace detail {
 
 // The body of with_errgroup: it runs under the group's context, and is unwound no further than here when that context
 // alone is done.
-template <class T>
-class group_body_operation : public boundary<group_body_operation<T>, T> {
+template <class T> class group_body_operation : public boundary<group_body_operation<T>, T> {
  public:
   group_body_operation(task<T> body, cancel_node& node) noexcept
       : boundary<group_body_operation, T>(std::move(body)), x_node(node) {}
@@ -281,12 +277,8 @@ class group_body_operation : public boundary<group_body_operation<T>, T> {
 };
 
 // A body that is no coroutine itself may throw before it has a task; it becomes a task that throws.
-template <class T>
-task<T> rethrown(std::exception_ptr error) {
-  co_return runnel::result<T>(std::move(error)).value();
-}
-template <class T, class F>
-task<T> begin_body(F& body, errgroup& g) {
+template <class T> task<T> rethrown(std::exception_ptr error) { co_return runnel::result<T>(std::move(error)).value(); }
+template <class T, class F> task<T> begin_body(F& body, errgroup& g) {
   std::exception_ptr error;
   try {
     return std::invoke(body, g);
@@ -296,8 +288,7 @@ task<T> begin_body(F& body, errgroup& g) {
   return rethrown<T>(std::move(error));
 }
 
-template <class T, class F>
-task<T> run_with_errgroup(group_options options, F body) {
+template <class T, class F> task<T> run_with_errgroup(group_options options, F body) {
   errgroup g(options);
   auto outcome = co_await group_body_operation<T>(begin_body<T>(body, g), g.core().node());
   if (!outcome.ok()) g.cancel(outcome.error());
@@ -310,8 +301,7 @@ task<T> run_with_errgroup(group_options options, F body) {
   co_return std::move(outcome).value();
 }
 
-template <class F>
-auto with_errgroup_options(const group_options& options, F&& body) {
+template <class F> auto with_errgroup_options(const group_options& options, F&& body) {
   refuse_hazardous<F>();
   static_assert(std::is_invocable_v<std::decay_t<F>&, errgroup&>,
                 "with_errgroup takes a body that takes the group: [&](rn::errgroup& g) -> rn::task<> { ... }");

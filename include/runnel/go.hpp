@@ -22,12 +22,12 @@ concept not_a_context = !std::is_same_v<std::remove_cvref_t<F>, context>;
 
 // go(f, args...) of the runtime that runs here.
 struct ambient_spawner : spawner<ambient_spawner> {
-  template <class F, class... A>
-  void go_at(std::source_location where, F&& f, A&&... args) {
+  template <class F, class... A> void go_at(std::source_location where, F&& f, A&&... args) {
     check_spawnable<F, A...>();
     runtime_core* runtime = runtime_core::here();
     if (!runtime)
-      throw misuse_error("runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
+      throw misuse_error(
+          "runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
     task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
     node_use home(runtime->home_for_go());
     runtime->start(home.node, std::move(root), where);
@@ -48,8 +48,7 @@ struct ambient_spawner : spawner<ambient_spawner> {
 /// arguments throws. f does not run then.
 /// Ordering: the call happens before f begins (MM-01).
 /// Contract: SEMANTICS.md GO-01 to GO-11, DESIGN section 4.
-template <detail::not_a_context F>
-void go(F&& f, std::source_location where = std::source_location::current()) {
+template <detail::not_a_context F> void go(F&& f, std::source_location where = std::source_location::current()) {
   detail::ambient_spawner().go(std::forward<F>(f), where);
 }
 template <detail::not_a_context F, class A>

@@ -33,11 +33,11 @@ class run_options {
 };
 
 template <class O>
-concept run_option = std::same_as<std::remove_cvref_t<O>, threads> || std::same_as<std::remove_cvref_t<O>, no_signals_t> ||
-                     std::same_as<std::remove_cvref_t<O>, runnel::runtime_options>;
+concept run_option =
+    std::same_as<std::remove_cvref_t<O>, threads> || std::same_as<std::remove_cvref_t<O>, no_signals_t> ||
+    std::same_as<std::remove_cvref_t<O>, runnel::runtime_options>;
 
-template <class F, class... A>
-int run_app(run_options options, F&& f, A&&... args) {
+template <class F, class... A> int run_app(run_options options, F&& f, A&&... args) {
   check_spawnable<F, A...>();
   using T = typename task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
   static_assert(std::is_void_v<T> || std::is_convertible_v<T, int>, "the app of run() returns task<int> or task<>");
@@ -53,8 +53,10 @@ int run_app(run_options options, F&& f, A&&... args) {
       else
         code = static_cast<int>(rt.run(std::forward<F>(f), std::forward<A>(args)...));
     } catch (const canceled&) {
-      if (int signal = signals.received()) code = 128 + signal;
-      else code = 1;
+      if (int signal = signals.received())
+        code = 128 + signal;
+      else
+        code = 1;
       if (code == 1 && !rt.core().failed()) std::fprintf(stderr, "runnel: the app was cancelled\n");
     } catch (...) {
       std::fprintf(stderr, "runnel: an exception left the app: %s\n", what_of(std::current_exception()).c_str());
@@ -68,15 +70,13 @@ int run_app(run_options options, F&& f, A&&... args) {
   }
 }
 
-template <run_option O, class... Rest>
-int run_with(run_options options, O&& option, Rest&&... rest);
+template <run_option O, class... Rest> int run_with(run_options options, O&& option, Rest&&... rest);
 template <class F, class... A>
   requires(!run_option<F>)
 int run_with(run_options options, F&& f, A&&... args) {
   return run_app(std::move(options), std::forward<F>(f), std::forward<A>(args)...);
 }
-template <run_option O, class... Rest>
-int run_with(run_options options, O&& option, Rest&&... rest) {
+template <run_option O, class... Rest> int run_with(run_options options, O&& option, Rest&&... rest) {
   options.set(std::forward<O>(option));
   return run_with(std::move(options), std::forward<Rest>(rest)...);
 }
@@ -91,8 +91,7 @@ int run_with(run_options options, O&& option, Rest&&... rest) {
 ///
 /// Returns: what app returns, 0 for task<>; 128 + signal if a signal cancelled it; 1 after an uncaught exception, whose
 /// message is printed, in app or in a goroutine. Signal handlers are as before when it returns.
-template <class... A>
-int run(A&&... options_app_args) {
+template <class... A> int run(A&&... options_app_args) {
   return detail::run_with(detail::run_options(), std::forward<A>(options_app_args)...);
 }
 

@@ -102,8 +102,7 @@ class scheduler : private detail::spawner<scheduler> {
  private:
   friend detail::spawner<scheduler>;
   friend class runtime;
-  template <class F, class... A>
-  void go_at(std::source_location where, F&& f, A&&... args) {
+  template <class F, class... A> void go_at(std::source_location where, F&& f, A&&... args) {
     detail::check_spawnable<F, A...>();
     core().start(core().root, detail::make_root(std::forward<F>(f), std::forward<A>(args)...), where);
   }
@@ -126,8 +125,7 @@ class runtime : private detail::spawner<runtime> {
 
   /// Runs f as a goroutine and waits for it, from a thread that runs no goroutines. Returns what f returns; rethrows
   /// what it throws; throws canceled if it was cancelled. What f left running goes on until shut_down().
-  template <class F, class... A>
-  decltype(auto) run(F&& f, A&&... args);
+  template <class F, class... A> decltype(auto) run(F&& f, A&&... args);
 
   using detail::spawner<runtime>::go;
   void cancel() noexcept { x_scheduler->cancel(); }
@@ -141,15 +139,15 @@ class runtime : private detail::spawner<runtime> {
 
  private:
   friend detail::spawner<runtime>;
-  template <class F, class... A>
-  void go_at(std::source_location where, F&& f, A&&... args) {
+  template <class F, class... A> void go_at(std::source_location where, F&& f, A&&... args) {
     x_scheduler->go_at(where, std::forward<F>(f), std::forward<A>(args)...);
   }
   boost::asio::thread_pool x_pool;
   std::optional<scheduler> x_scheduler;
 };
 
-/// The executor of the pool that the calling goroutine runs on: for sockets and timers. Throws: misuse_error outside of one.
+/// The executor of the pool that the calling goroutine runs on: for sockets and timers. Throws: misuse_error
+/// outside of one.
 inline boost::asio::any_io_executor this_executor() {
   detail::runtime_core* runtime = detail::runtime_core::here();
   if (!runtime) throw misuse_error("runnel: this_executor outside of a goroutine");
@@ -160,8 +158,7 @@ inline boost::asio::any_io_executor this_executor() {
 
 namespace detail {
 
-template <class T>
-struct main_result {
+template <class T> struct main_result {
   result_slot<T> value;
   bool completed = false;  // f returned or threw: it was not unwound
   bool ended = false;
@@ -179,8 +176,7 @@ struct main_result {
   };
 };
 
-template <class T, class F, class... A>
-task<> run_main(main_result<T>& result, F f, A... args) {
+template <class T, class F, class... A> task<> run_main(main_result<T>& result, F f, A... args) {
   typename main_result<T>::at_end at_end{result};
   auto call = [f = std::move(f), args = std::tuple<A...>(std::move(args)...)]() mutable -> decltype(auto) {
     return std::apply(f, std::move(args));  // dies before at_end: nothing of it is left when the waiter goes on
@@ -203,28 +199,25 @@ task<> run_main(main_result<T>& result, F f, A... args) {
   result.completed = true;
 }
 
-template <class R>
-struct task_value {
+template <class R> struct task_value {
   using type = R;
 };
-template <class T>
-struct task_value<task<T>> {
+template <class T> struct task_value<task<T>> {
   using type = T;
 };
 
 }  // namespace detail
 
-template <class F, class... A>
-decltype(auto) runtime::run(F&& f, A&&... args) {
+template <class F, class... A> decltype(auto) runtime::run(F&& f, A&&... args) {
   detail::check_spawnable<F, A...>();
   if (detail::this_processor() || x_pool.get_executor().running_in_this_thread())
     throw misuse_error("runnel: runtime::run on a thread that runs goroutines would block it: co_await instead");
   using T = typename detail::task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
   detail::main_result<T> result;
-  core().start(core().root,
-               detail::run_main<T, std::decay_t<F>, std::decay_t<A>...>(result, std::forward<F>(f),
-                                                                        std::forward<A>(args)...),
-               std::source_location());
+  core().start(
+      core().root,
+      detail::run_main<T, std::decay_t<F>, std::decay_t<A>...>(result, std::forward<F>(f), std::forward<A>(args)...),
+      std::source_location());
   std::unique_lock hold(result.mutex);
   result.changed.wait(hold, [&] { return result.ended; });
   if (!result.completed) throw canceled();

@@ -56,7 +56,8 @@ class sleep_operation : public awaitable_base {
 /// Suspends: until then; resumes on its own scheduler. Cancel-safety: nothing to lose; a cancelled sleeper unwinds.
 /// Contract: TM-01, GEN-11.
 template <class Rep, class Period>
-[[nodiscard("co_await it: rn::sleep(1s) alone does not sleep")]] auto sleep(std::chrono::duration<Rep, Period> d) noexcept {
+[[nodiscard("co_await it: rn::sleep(1s) alone does not sleep")]] auto sleep(
+    std::chrono::duration<Rep, Period> d) noexcept {
   return detail::sleep_operation(detail::to_ns(d), true);
 }
 /// The same until a point in time.

@@ -19,8 +19,7 @@ namespace runnel {
 namespace detail {
 
 // The common part: the work runs in a context node of its own, in the awaiting frame.
-template <class Self, class T>
-class scoped_operation : public boundary<Self, T> {
+template <class Self, class T> class scoped_operation : public boundary<Self, T> {
  public:
   T resume() {
     x_scope.leave(this->self());
@@ -32,8 +31,7 @@ class scoped_operation : public boundary<Self, T> {
   scoped_context x_scope;
 };
 
-template <class T>
-class shield_operation : public scoped_operation<shield_operation<T>, T> {
+template <class T> class shield_operation : public scoped_operation<shield_operation<T>, T> {
  public:
   explicit shield_operation(task<T> t) noexcept
       : scoped_operation<shield_operation, T>(std::move(t), cancel_node::form::shielded) {}
@@ -44,11 +42,12 @@ class shield_operation : public scoped_operation<shield_operation<T>, T> {
   }
 };
 
-template <class T>
-class deadline_operation : public scoped_operation<deadline_operation<T>, T> {
+template <class T> class deadline_operation : public scoped_operation<deadline_operation<T>, T> {
  public:
   deadline_operation(task<T> t, std::int64_t at, bool relative) noexcept
-      : scoped_operation<deadline_operation, T>(std::move(t), cancel_node::form::scoped), x_at(at), x_relative(relative) {}
+      : scoped_operation<deadline_operation, T>(std::move(t), cancel_node::form::scoped),
+        x_at(at),
+        x_relative(relative) {}
 
   void entered(goroutine& g) noexcept {
     runtime_core& runtime = runtime_core::of(g);
@@ -81,11 +80,11 @@ class deadline_operation : public scoped_operation<deadline_operation<T>, T> {
   deadline_timer x_timer;
 };
 
-template <class T>
-class context_operation : public scoped_operation<context_operation<T>, T> {
+template <class T> class context_operation : public scoped_operation<context_operation<T>, T> {
  public:
   context_operation(task<T> t, context ctx) noexcept
-      : scoped_operation<context_operation, T>(std::move(t), cancel_node::form::scoped), x_edge(this->x_scope.node()),
+      : scoped_operation<context_operation, T>(std::move(t), cancel_node::form::scoped),
+        x_edge(this->x_scope.node()),
         x_context(std::move(ctx)) {}
   void entered(goroutine& g) noexcept {
     context_node& other = x_context.node();
@@ -109,8 +108,7 @@ class context_operation : public scoped_operation<context_operation<T>, T> {
   context x_context;
 };
 
-template <class T>
-class value_operation : public scoped_operation<value_operation<T>, T> {
+template <class T> class value_operation : public scoped_operation<value_operation<T>, T> {
  public:
   value_operation(task<T> t, context_values values) noexcept
       : scoped_operation<value_operation, T>(std::move(t), cancel_node::form::scoped), x_values(std::move(values)) {}
@@ -129,7 +127,8 @@ class value_operation : public scoped_operation<value_operation<T>, T> {
 
 }  // namespace detail
 
-/// Runs work, a task or one of the library's operations, with a time limit: `co_await rn::with_timeout(2s, fetch(url))`.
+/// Runs work, a task or one of the library's operations, with a time limit: `co_await rn::with_timeout(2s,
+/// fetch(url))`.
 ///
 /// Returns: what work returns; also if it ended by itself just after the deadline had passed.
 /// Suspends: while work runs. When the deadline passes, work is cancelled, and its frames are unwound and its scopes
@@ -150,8 +149,7 @@ template <detail::awaitable W>
 }
 /// Runs work under ctx and the ambient context, whichever is done first. Values of ctx hide the ambient ones.
 /// Being cancelled by ctx unwinds like any cancellation; rn::as_result shows it as a value.
-template <detail::awaitable W>
-[[nodiscard("co_await it")]] auto with_context(context ctx, W&& work) {
+template <detail::awaitable W> [[nodiscard("co_await it")]] auto with_context(context ctx, W&& work) {
   return detail::context_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)), std::move(ctx));
 }
 /// Runs work with a value bound in its context: `rn::with_value<user_key>(user, handle(request))`.
@@ -164,8 +162,7 @@ template <class Key, detail::awaitable W>
 }
 /// Runs work so that it does not hear the cancellation of the contexts around it, only a kill. Deadlines and groups
 /// inside are in force as always. What comes after the shield unwinds at its next suspension.
-template <detail::awaitable W>
-[[nodiscard("co_await it")]] auto shield(W&& work) {
+template <detail::awaitable W> [[nodiscard("co_await it")]] auto shield(W&& work) {
   return detail::shield_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)));
 }
 

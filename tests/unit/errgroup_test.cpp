@@ -290,7 +290,8 @@ TEST(errgroup, collect_all_lets_the_others_go_on_and_keeps_every_error) {
     EXPECT_EQ(co_await error_of_awaiting([&] { return g.wait(); }), "x");
     EXPECT_EQ(ended, 5);
     EXPECT_EQ(g.other_errors().size(), 4u);
-    for (auto& e : g.other_errors()) EXPECT_NE(std::string(e.where.file_name()).find("errgroup_test"), std::string::npos);
+    for (auto& e : g.other_errors())
+      EXPECT_NE(std::string(e.where.file_name()).find("errgroup_test"), std::string::npos);
   });
 }
 

@@ -259,7 +259,7 @@ TEST_F(task, never_awaited_gives_its_frame_back_unrun) {
   {
     rn::task<> t = holds(p, ran);
     EXPECT_EQ(p.use_count(), 2);
-    EXPECT_EQ(frames(), before + 1);
+    EXPECT_LE(frames(), before + 1);  // a compiler may do without the frame of a task that is never awaited
   }
   EXPECT_EQ(p.use_count(), 1);
   EXPECT_EQ(frames(), before);

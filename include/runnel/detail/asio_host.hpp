@@ -93,6 +93,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     if (core.live() != 0 || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
     core.end();
     close_timers();
+    core.core.wait_for_injectors();
   }
   // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.
   void context_ends() noexcept {

@@ -23,15 +23,16 @@ namespace runnel::detail {
 // What a channel stores for a T: elements move under the lock, so a move that may throw happens outside, into a box.
 struct unit {};
 template <class T>
-using element_of = std::conditional_t<std::is_void_v<T>, unit,
-                                      std::conditional_t<std::is_nothrow_move_constructible_v<T>, T, std::unique_ptr<T>>>;
+using element_of =
+    std::conditional_t<std::is_void_v<T>, unit,
+                       std::conditional_t<std::is_nothrow_move_constructible_v<T>, T, std::unique_ptr<T>>>;
 
 using transfer = waiter::outcome_t;  // `pending`: it would have to wait
 
-// Who waits to receive: the element, or the error that the channel was closed with, is left here. Trivially destructible:
+// Who waits to receive: the element, or the error that the channel was closed with, is left here. Trivially
+// destructible:
 // take() and discard() end what is there.
-template <class E>
-struct recv_waiter : waiter {
+template <class E> struct recv_waiter : waiter {
   union {
     alignas(E) std::byte element_bytes[sizeof(E)];
     alignas(std::exception_ptr) std::byte error_bytes[sizeof(std::exception_ptr)];
@@ -57,8 +58,7 @@ struct recv_waiter : waiter {
 };
 
 // Who waits to send: the element is taken from where it is.
-template <class E>
-struct send_waiter : waiter {
+template <class E> struct send_waiter : waiter {
   E* source;
   explicit send_waiter(E& e) noexcept : source(&e) {}
 };
@@ -76,8 +76,7 @@ struct send_waiter : waiter {
 //   x_count, x_closed   written under lock (relaxed); read anywhere by len() and is_closed(), as snapshots
 class chan_core {
  public:
-  template <class E>
-  static chan_core* make(std::size_t capacity) {
+  template <class E> static chan_core* make(std::size_t capacity) {
     if (capacity > static_cast<std::size_t>(PTRDIFF_MAX) / sizeof(E))
       throw misuse_error("runnel: a channel's capacity is at most what could be addressed");
     void* slots = capacity ? ::operator new(capacity * sizeof(E), std::align_val_t(alignof(E))) : nullptr;
@@ -90,13 +89,14 @@ class chan_core {
   }
 
   void retain() noexcept { x_handles.fetch_add(1, std::memory_order_relaxed); }  // relaxed: a handle exists already
-  template <class E>
-  void release() noexcept {
+  template <class E> void release() noexcept {
     if (x_handles.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // acq_rel: every use before the end
     {
       park_lock::guard hold(lock(), this_processor());
-      while (receivers.pop_front()) {}
-      while (senders.pop_front()) {}
+      while (receivers.pop_front()) {
+      }
+      while (senders.pop_front()) {
+      }
     }
     E* slots = slots_of<E>();
     for (; x_count.load(std::memory_order_relaxed) > 0; drop_oldest()) std::destroy_at(slots + x_first);
@@ -105,8 +105,7 @@ class chan_core {
   }
 
   // Under lock. The element is moved from only when the transfer is done.
-  template <class E>
-  transfer send(E& element, woken& out) noexcept {
+  template <class E> transfer send(E& element, woken& out) noexcept {
     if (is_closed()) return transfer::closed;
     if (waiter* w = take(receivers, out)) {
       static_cast<recv_waiter<E>*>(w)->deliver(std::move(element));
@@ -117,8 +116,7 @@ class chan_core {
     return transfer::done;
   }
   // Leaves the outcome, and what belongs to it, in `into`.
-  template <class E>
-  void recv(recv_waiter<E>& into, woken& out) noexcept {
+  template <class E> void recv(recv_waiter<E>& into, woken& out) noexcept {
     if (len() > 0) {
       E* oldest = slots_of<E>() + x_first;
       into.deliver(std::move(*oldest));
@@ -133,8 +131,7 @@ class chan_core {
   }
 
   // False: it was closed already.
-  template <class E>
-  bool close(std::exception_ptr error) noexcept {
+  template <class E> bool close(std::exception_ptr error) noexcept {
     woken_batch all;
     {
       park_lock::guard hold(lock(), this_processor());
@@ -172,20 +169,15 @@ class chan_core {
   static chan_core* make_with(void* slots, std::size_t capacity);
   void end() noexcept;
 
-  template <class E>
-  E* slots_of() const noexcept {
-    return static_cast<E*>(x_slots);
-  }
-  template <class E>
-  void append(E&& element) noexcept {
+  template <class E> E* slots_of() const noexcept { return static_cast<E*>(x_slots); }
+  template <class E> void append(E&& element) noexcept {
     std::size_t n = len();
     std::size_t at = x_first + n;
     if (at >= x_capacity) at -= x_capacity;
     std::construct_at(slots_of<std::remove_reference_t<E>>() + at, std::move(element));
     x_count.store(n + 1, std::memory_order_relaxed);
   }
-  template <class E>
-  static E* sent_by(waiter* w) noexcept {
+  template <class E> static E* sent_by(waiter* w) noexcept {
     w->outcome = transfer::done;
     return static_cast<send_waiter<E>*>(w)->source;
   }

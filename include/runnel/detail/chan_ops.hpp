@@ -18,8 +18,7 @@
 namespace runnel {
 
 /// What a try form found: a value, "would block", or "closed and drained".
-template <class T>
-class tried {
+template <class T> class tried {
  public:
   enum class state_t : unsigned char { would_block, closed, value };
   using stored = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
@@ -45,11 +44,11 @@ namespace detail {
 
 // What a receive yields: an optional, or for chan<void> whether there was something.
 template <class T>
-using received = std::conditional_t<std::is_void_v<T>, bool, std::optional<std::conditional_t<std::is_void_v<T>, int, T>>>;
+using received =
+    std::conditional_t<std::is_void_v<T>, bool, std::optional<std::conditional_t<std::is_void_v<T>, int, T>>>;
 
 // What was received; empty when the channel is closed and drained; rethrows the error that it was closed with.
-template <class T>
-received<T> unwrap(recv_waiter<element_of<T>>& w) {
+template <class T> received<T> unwrap(recv_waiter<element_of<T>>& w) {
   using E = element_of<T>;
   if (w.outcome == transfer::closed_with_error) [[unlikely]] {
     std::exception_ptr error = w.error();
@@ -69,8 +68,7 @@ received<T> unwrap(recv_waiter<element_of<T>>& w) {
     return received<T>(std::move(*w.element()));
 }
 
-template <class T, class... A>
-element_of<T> make_element(A&&... args) {
+template <class T, class... A> element_of<T> make_element(A&&... args) {
   if constexpr (std::is_void_v<T> || std::is_same_v<element_of<T>, T>)
     return element_of<T>(std::forward<A>(args)...);
   else
@@ -84,14 +82,15 @@ struct nil_channel {
 };
 
 // The shape of every channel operation. Waiter is what it leaves in a queue; Op says what it attempts under the lock.
-template <class Op, class Waiter>
-class channel_operation : public awaitable_base {
+template <class Op, class Waiter> class channel_operation : public awaitable_base {
  public:
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
     auto* core = static_cast<chan_core*>(x_waiter.before_parking);
-    if (!enter_operation(g)) [[unlikely]] return stop_here(g, leaf), true;
-    if (!core) [[unlikely]] return wait_for_ever(g, leaf);
+    if (!enter_operation(g)) [[unlikely]]
+      return stop_here(g, leaf), true;
+    if (!core) [[unlikely]]
+      return wait_for_ever(g, leaf);
     processor& here = *g.proc;
     park_lock& q = core->lock();
     woken peer;
@@ -104,13 +103,13 @@ class channel_operation : public awaitable_base {
     }
     bool parked = park(g, leaf, q, x_waiter, Op::queue(*core));
     q.unlock(biased);
-    if (!parked) [[unlikely]] stop_here(g, leaf);
+    if (!parked) [[unlikely]]
+      stop_here(g, leaf);
     return true;
   }
 
  protected:
-  template <class... A>
-  explicit channel_operation(chan_core* core, A&... args) noexcept : x_waiter(args...) {
+  template <class... A> explicit channel_operation(chan_core* core, A&... args) noexcept : x_waiter(args...) {
     x_waiter.before_parking = core;
   }
   channel_operation(const channel_operation&) = delete;
@@ -118,7 +117,8 @@ class channel_operation : public awaitable_base {
   ~channel_operation() = default;
 
   void check_sent() const {
-    if (x_waiter.outcome != transfer::done) [[unlikely]] throw closed_channel();
+    if (x_waiter.outcome != transfer::done) [[unlikely]]
+      throw closed_channel();
   }
   Waiter x_waiter;
 
@@ -132,12 +132,12 @@ class channel_operation : public awaitable_base {
   }
 };
 
-template <class T>
-class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<element_of<T>>> {
+template <class T> class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<element_of<T>>> {
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
   ~recv_operation() {
-    if (this->x_waiter.outcome != transfer::pending) [[unlikely]] this->x_waiter.discard();
+    if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
+      this->x_waiter.discard();
   }
   received<T> resume() { return unwrap<T>(this->x_waiter); }
 
@@ -145,16 +145,14 @@ class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<e
   static list_head& queue(chan_core& core) noexcept { return core.receivers; }
 };
 
-template <class E>
-struct sending {
+template <class E> struct sending {
   static void attempt(chan_core& core, send_waiter<E>& w, woken& peer) noexcept {
     w.outcome = core.send(*w.source, peer);
   }
   static list_head& queue(chan_core& core) noexcept { return core.senders; }
 };
 
-template <class T>
-class send_operation : public channel_operation<sending<element_of<T>>, send_waiter<element_of<T>>> {
+template <class T> class send_operation : public channel_operation<sending<element_of<T>>, send_waiter<element_of<T>>> {
  public:
   template <class... A>
   explicit send_operation(chan_core* core, std::in_place_t, A&&... args)
@@ -165,15 +163,13 @@ class send_operation : public channel_operation<sending<element_of<T>>, send_wai
   [[no_unique_address]] element_of<T> x_element;
 };
 
-template <class T>
-class send_moved_operation : public channel_operation<sending<T>, send_waiter<T>> {
+template <class T> class send_moved_operation : public channel_operation<sending<T>, send_waiter<T>> {
  public:
   send_moved_operation(chan_core* core, T& value) noexcept : send_moved_operation::channel_operation(core, value) {}
   void resume() const { this->check_sent(); }
 };
 
-template <class E>
-transfer attempt_send(chan_core& core, E& element) noexcept {
+template <class E> transfer attempt_send(chan_core& core, E& element) noexcept {
   woken peer;
   transfer outcome;
   {
@@ -185,8 +181,7 @@ transfer attempt_send(chan_core& core, E& element) noexcept {
 }
 
 // `value` is moved from, or copied if it is const, only when it is sent.
-template <class T, class U>
-bool try_send(chan_core* core, U& value, bool copies) {
+template <class T, class U> bool try_send(chan_core* core, U& value, bool copies) {
   using E = element_of<T>;
   if (!core) return false;
   if constexpr (std::is_same_v<U, E>) {
@@ -205,8 +200,7 @@ bool try_send(chan_core* core, U& value, bool copies) {
   }
 }
 
-template <class T>
-tried<T> try_recv(chan_core* core) {
+template <class T> tried<T> try_recv(chan_core* core) {
   using state = typename tried<T>::state_t;
   if (!core) return tried<T>(state::would_block);
   recv_waiter<element_of<T>> into;
@@ -228,19 +222,18 @@ tried<T> try_recv(chan_core* core) {
 }
 
 // A plain thread that waits in a channel's queue.
-template <class Waiter>
-class blocked_thread : public Waiter {
+template <class Waiter> class blocked_thread : public Waiter {
  public:
-  template <class... A>
-  explicit blocked_thread(chan_core* core, A&... args) : Waiter(args...) {
+  template <class... A> explicit blocked_thread(chan_core* core, A&... args) : Waiter(args...) {
     if (this_processor())
       throw misuse_error("runnel: a blocking_ form would block a thread that runs goroutines: co_await the plain form");
     if (!core) throw misuse_error("runnel: a blocking operation on the nil channel would block this thread for ever");
     this->kind = waiter::kind_t::foreign;
-    this->wake = [](waiter& self) noexcept { static_cast<blocked_thread&>(static_cast<Waiter&>(self)).x_thread.notify(); };
+    this->wake = [](waiter& self) noexcept {
+      static_cast<blocked_thread&>(static_cast<Waiter&>(self)).x_thread.notify();
+    };
   }
-  template <class Op>
-  void complete(chan_core& core) {
+  template <class Op> void complete(chan_core& core) {
     woken peer;
     bool waits;
     {
@@ -257,16 +250,14 @@ class blocked_thread : public Waiter {
   thread_parker x_thread;
 };
 
-template <class T, class... A>
-void blocking_send(chan_core* core, std::in_place_t, A&&... args) {
+template <class T, class... A> void blocking_send(chan_core* core, std::in_place_t, A&&... args) {
   auto element = make_element<T>(std::forward<A>(args)...);
   blocked_thread<send_waiter<element_of<T>>> self(core, element);
   self.template complete<sending<element_of<T>>>(*core);
   if (self.outcome != transfer::done) throw closed_channel();
 }
 
-template <class T>
-received<T> blocking_recv(chan_core* core) {
+template <class T> received<T> blocking_recv(chan_core* core) {
   blocked_thread<recv_waiter<element_of<T>>> self(core);
   self.template complete<recv_operation<T>>(*core);
   return unwrap<T>(self);

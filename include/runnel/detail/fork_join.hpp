@@ -34,8 +34,7 @@ struct fork_child_base : list_link {
   void set_g(goroutine* g) noexcept { list_link::prev = static_cast<list_link*>(static_cast<void*>(g)); }
 };
 
-template <class T>
-struct fork_child : fork_child_base, task_link<T> {};
+template <class T> struct fork_child : fork_child_base, task_link<T> {};
 
 // The children of one `all` or `race`, and the frame that waits for them.
 //
@@ -45,7 +44,8 @@ struct fork_child : fork_child_base, task_link<T> {};
 //   3. The join's context exists from the first promotion on (`x_linked`, under chain_lock and x_lock). Whoever
 //      decides the join (first failure, winner of a race) cancels the context if it exists; who makes it looks at
 //      the decision afterwards.
-//   4. A promotion allocates a goroutine, and a node for each join that has none, and may fail with bad_alloc, before anything has changed. A child that
+//   4. A promotion allocates a goroutine, and a node for each join that has none, and may fail with bad_alloc,
+//      before anything has changed. A child that
 //      was unwound leaves its goroutine as a spare, so that stopping the parent never allocates.
 //
 //   x_left   counted down by any thread (acq_rel: results before the parent's await_resume)
@@ -137,7 +137,8 @@ class fork_join {
     for (;;) {
       auto* child = static_cast<fork_child_base*>(here.core->pop_child(here));
       if (!child) return std::noop_coroutine();
-      if (!child->join->decided()) [[likely]] return transfer_to(enter(here, *child));
+      if (!child->join->decided()) [[likely]]
+        return transfer_to(enter(here, *child));
       if (promise_base* parent = skip(here, *child)) return transfer_to(parent);
     }
   }
@@ -222,14 +223,13 @@ class fork_join {
     }
     return goroutine_of(x_resumes_as)->context.load(std::memory_order_relaxed);
   }
-  fork_join* join_above() const noexcept {
-    return child_of(x_resumes_as)->join;
-  }
+  fork_join* join_above() const noexcept { return child_of(x_resumes_as)->join; }
 
   void end_goroutine(fork_child_base& child, bool keep) noexcept {
     child.entry = nullptr;
     goroutine* g = child.g();
-    if (!g) [[likely]] return;
+    if (!g) [[likely]]
+      return;
     child.set_g(nullptr);
     if (g->listed) g->home->unlist(*g);
     g->listed = false;
@@ -279,8 +279,8 @@ class fork_join {
   std::atomic<bool> x_stopped{false};
   bool x_linked = false;
   spinlock x_lock;
-  fork_join* x_inner = nullptr;     // the way back down, while chain_lock is held
-  cancel_node* x_ambient = nullptr; // a context around this join, which can be asked without linking
+  fork_join* x_inner = nullptr;      // the way back down, while chain_lock is held
+  cancel_node* x_ambient = nullptr;  // a context around this join, which can be asked without linking
   goroutine* x_spare = nullptr;
   fork_child_base* x_winner = nullptr;
   std::exception_ptr x_error;
@@ -305,9 +305,7 @@ RUNNEL_NOINLINE inline goroutine* find_goroutine(promise_base* leaf) {
   return g;
 }
 
-inline goroutine& goroutine_of(promise_base* frame) {
-  return frame->g ? *frame->g : *find_goroutine(frame);
-}
+inline goroutine& goroutine_of(promise_base* frame) { return frame->g ? *frame->g : *find_goroutine(frame); }
 
 // The goroutine that runs on this thread, for calls that are not awaited; null outside of one. May throw bad_alloc.
 inline goroutine* current_goroutine() {

@@ -56,7 +56,8 @@ class group_core : public goroutine_owner {
 
   cancel_node& node() noexcept { return x_node; }
   runtime_core& runtime() noexcept { return x_runtime; }
-  std::size_t live() const noexcept { return x_left.load(std::memory_order_acquire) - (x_joined.load(std::memory_order_relaxed) ? 0 : 1);
+  std::size_t live() const noexcept {
+    return x_left.load(std::memory_order_acquire) - (x_joined.load(std::memory_order_relaxed) ? 0 : 1);
   }
   bool collects_all() const noexcept { return x_collect_all; }
 
@@ -120,7 +121,9 @@ class group_core : public goroutine_owner {
     x_joined.store(true, std::memory_order_relaxed);
     return x_left.fetch_sub(1, std::memory_order_acq_rel) != 1;
   }
-  bool joined() const noexcept { return x_joined.load(std::memory_order_relaxed) && x_left.load(std::memory_order_acquire) == 0; }
+  bool joined() const noexcept {
+    return x_joined.load(std::memory_order_relaxed) && x_left.load(std::memory_order_acquire) == 0;
+  }
   void reopen() noexcept {
     x_joined.store(false, std::memory_order_relaxed);
     x_left.fetch_add(1, std::memory_order_relaxed);

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 namespace runnel::detail {
@@ -41,6 +42,7 @@ class pump_host {
 //   x_idle_count      written under x_idle_lock; read anywhere
 //   x_searching       1 while a pump looks for work, or is on its way to: then nobody else is woken
 //   x_injected_count  written under x_injected_lock; read anywhere
+//   x_injecting       threads inside inject()
 class processor_set {
  public:
   processor_set(const processor_set&) = delete;
@@ -49,6 +51,10 @@ class processor_set {
   unsigned concurrency() const noexcept { return x_concurrency; }
   pump_host& host() noexcept { return x_host; }
   std::int64_t now() const noexcept { return x_host.now(); }
+  // When nothing lives any more: nobody who woke somebody touches this set after it returns.
+  void wait_for_injectors() const noexcept {
+    while (x_injecting.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  }
   bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
   bool any_idle() const noexcept { return x_idle_count.load(std::memory_order_relaxed) != 0; }
 
@@ -61,13 +67,22 @@ class processor_set {
   }
   ~processor_set() = default;
 
+  // Often from a thread of nobody's, which must be done with this set before it ends: once the goroutines are in the
+  // queue they may run, and end the runtime.
   RUNNEL_NOINLINE void inject(fifo& chain) noexcept {
+    x_injecting.fetch_add(1, std::memory_order_relaxed);
     {
       std::lock_guard hold(x_injected_lock);
       x_injected.append(chain);
       x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle_count
     }
     wake_one();
+    x_injecting.fetch_sub(1, std::memory_order_release);  // last touch: before wait_for_injectors()
+  }
+  void inject_one(fifo_link* g) noexcept {
+    fifo chain;
+    chain.push(g);
+    inject(chain);
   }
   bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
   // A fair share of what was injected.
@@ -136,6 +151,7 @@ class processor_set {
   alignas(destructive_interference) std::atomic<unsigned> x_searching{0};
 
   alignas(destructive_interference) std::atomic<std::size_t> x_injected_count{0};
+  std::atomic<unsigned> x_injecting{0};
   spinlock x_injected_lock;
   fifo x_injected;
 };

@@ -169,8 +169,7 @@ class runtime_core : public goroutine_owner {
   }
 
   // Cancel, grace, kill, grace, report. From a thread that does not run goroutines. True: everything has ended.
-  template <class Wait>
-  bool shut_down(Wait&& wait_for) {
+  template <class Wait> bool shut_down(Wait&& wait_for) {
     x_closing.store(true, std::memory_order_seq_cst);
     cancel();
     if (wait_for(x_options.grace_ns)) return true;
@@ -247,7 +246,8 @@ class runtime_core : public goroutine_owner {
                    g.word.load(std::memory_order_relaxed) == 0 ? "running, runnable or in a join" : "parked");
     });
     if (auto all = live(); all > named)
-      std::fprintf(stderr, "  and %zu that have never waited for anything, or wait under a context of their own\n", all - named);
+      std::fprintf(stderr, "  and %zu that have never waited for anything, or wait under a context of their own\n",
+                   all - named);
   }
 
   runtime_options x_options;

@@ -60,7 +60,7 @@ class scheduler_core : public processor_set {
     if (processor* p = here()) [[likely]]
       push(*p, g);
     else
-      inject(g);
+      inject_one(g);
   }
 
   // Makes a goroutine runnable, before all others of this processor: it was woken by what runs now.
@@ -68,7 +68,7 @@ class scheduler_core : public processor_set {
     if (processor* p = here()) [[likely]]
       schedule_next(*p, g);
     else
-      inject(g);
+      inject_one(g);
   }
 
   void schedule_next(processor& p, fifo_link* g) noexcept {
@@ -368,12 +368,6 @@ class scheduler_core : public processor_set {
     return frame_pool_tend() || ++x_idle_looks < 4;  // a slab goes when two looks have found it spare
   }
 
-  using processor_set::inject;
-  void inject(fifo_link* g) noexcept {
-    fifo chain;
-    chain.push(g);
-    inject(chain);
-  }
   fifo_link* take_injected(processor& p) noexcept {
     fifo share = processor_set::take_injected();
     fifo_link* first = share.pop();

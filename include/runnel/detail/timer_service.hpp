@@ -114,10 +114,12 @@ class timer_service {
       park_lock::guard hold(x_lock, nullptr);
       x_wheel.advance(now, [&](timer_entry& entry) {
         if (static_cast<service_timer&>(entry).calls) {
-          static_cast<callback_timer&>(static_cast<service_timer&>(entry)).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+          static_cast<callback_timer&>(static_cast<service_timer&>(entry))
+              .state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
           callbacks.push_back(&entry);
         } else {
-          goroutine* g = static_cast<sleep_timer&>(static_cast<service_timer&>(entry)).g;  // the claim, as of any plain waiter
+          goroutine* g =
+              static_cast<sleep_timer&>(static_cast<service_timer&>(entry)).g;  // the claim, as of any plain waiter
           g->word.store(0, std::memory_order_release);
           woken.push(g);
         }
