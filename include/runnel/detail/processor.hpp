@@ -16,6 +16,7 @@
 namespace runnel::detail {
 
 class scheduler_core;
+class fork_join;
 
 // The door to a processor's private queues. The thread that pumps the processor goes in and out with plain stores;
 // a thief or a rescuer shuts it first, and pays for both.
@@ -95,6 +96,7 @@ struct alignas(cache_line * 2) processor {
   std::atomic<std::uint32_t> backlog{0};
 
   std::uint32_t transfers = 0;    // fork-join children entered by symmetric transfer since the pump last ran
+  fork_join* unsettled = nullptr; // the innermost join of which children have ended here, and were not counted yet
   std::atomic<std::uint32_t> progress{0};
   std::uintptr_t current = 0;     // what runs: a goroutine, or a fork-join child with bit 0 set (detail/goroutine.hpp)
   scheduler_core* core = nullptr;
@@ -136,10 +138,27 @@ struct alignas(cache_line * 2) processor {
   }
   void push_child(list_link* child) noexcept {
     children.push_back(child);
-    child_count.store(child_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    count_children(1);
   }
-  list_link* pop_newest_child() noexcept { return pop_child_by(&list_head::pop_back); }
-  list_link* pop_oldest_child() noexcept { return pop_child_by(&list_head::pop_front); }
+  void count_children(std::uint32_t n) noexcept {  // that were pushed
+    child_count.store(child_count.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  list_link* pop_newest_child() noexcept {
+    list_link* child = children.back();
+    if (child) drop_newest_child();
+    return child;
+  }
+  void drop_newest_child() noexcept {
+    children.drop_back();
+    child_count.store(child_count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  }
+  list_link* pop_oldest_child() noexcept {
+    list_link* child = children.front();
+    if (!child) return nullptr;
+    children.drop_front();
+    child_count.store(child_count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    return child;
+  }
 
   std::uint64_t next_random() noexcept {  // xorshift64*
     random ^= random >> 12;
@@ -148,13 +167,6 @@ struct alignas(cache_line * 2) processor {
     return random * 0x2545F4914F6CDD1Dull;
   }
 
- private:
-  list_link* pop_child_by(list_link* (list_head::*pop)() noexcept) noexcept {
-    auto n = child_count.load(std::memory_order_relaxed);
-    if (n == 0) return nullptr;
-    child_count.store(n - 1, std::memory_order_relaxed);
-    return (children.*pop)();
-  }
 };
 
 inline constinit thread_local processor* t_processor = nullptr;

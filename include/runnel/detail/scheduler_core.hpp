@@ -120,12 +120,6 @@ class scheduler_core : public processor_set {
     else
       ensure_monitor();
   }
-  list_link* pop_child(processor& p) noexcept {
-    p.gate.enter();
-    list_link* child = p.pop_newest_child();
-    p.gate.leave();
-    return child;
-  }
 
   // A pump that was posted. Does nothing if somebody else has run it already (help()).
   template <class Run>
@@ -158,6 +152,7 @@ class scheduler_core : public processor_set {
       if (progress % streak != 0) [[likely]] next.goroutine = p.take_next();
       if (!next) {
         next = take(p, progress);
+        if (next.goroutine) Run::fetch_next(p.goroutines.front());
         if (!next) next = search(p, searching);
         if (!next) break;
         if (std::exchange(searching, false)) found_something();
@@ -167,6 +162,7 @@ class scheduler_core : public processor_set {
         Run::goroutine(p, next.goroutine);
       else
         Run::child(p, next.child);
+      if (p.unsettled) [[unlikely]] Run::settle(p);
       progress = p.progress.load(std::memory_order_relaxed) + 1;
       p.progress.store(progress, std::memory_order_relaxed);
       if (progress - p.sampled_progress < p.sample_interval) [[likely]] continue;

@@ -77,6 +77,20 @@ struct unwinding_exception {};
 
 // How a processor runs what it takes from its queues.
 struct run_policy {
+  // Who has waited in a queue for long is no longer in the cache: the next one's frame, and the one after that, are
+  // fetched while others run.
+  static void fetch_next(fifo_link* next) noexcept {
+    if (!next) return;
+    auto* frame = reinterpret_cast<const char*>(static_cast<detail::goroutine*>(next)->leaf());
+    __builtin_prefetch(frame - promise_offset);
+    __builtin_prefetch(frame - promise_offset + cache_line);
+    __builtin_prefetch(frame - promise_offset + 2 * cache_line);
+    if (next->next) {
+      __builtin_prefetch(next->next);
+      __builtin_prefetch(reinterpret_cast<const char*>(next->next) + cache_line);
+    }
+  }
+
   static void goroutine(processor& p, fifo_link* item) noexcept {
     auto& g = *static_cast<detail::goroutine*>(item);
     enter(p, g);
@@ -93,6 +107,12 @@ struct run_policy {
     } else {
       resume(fork_join::enter(p, child));
     }
+  }
+
+  // Counts the children that have ended on p; the parents of those that were the last go on.
+  RUNNEL_NOINLINE static void settle(processor& p) noexcept {
+    while (p.unsettled)
+      if (promise_base* parent = fork_join::settle(p)) resume(parent);
   }
 
  private:
