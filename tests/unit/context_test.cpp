@@ -224,6 +224,39 @@ TEST(context_done, of_an_ancestor_it_is_seen_from_an_inner_scope) {
   rt.run(app);
 }
 
+// Asking for it again and again is no way to outlive a kill.
+TEST(context_done, a_killed_goroutine_unwinds_there_too) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    auto [done, cancel_done] = rn::context::background().with_cancel();
+    cancel_done();
+    std::atomic<int> rounds{0}, unwound{0};
+    struct counts {
+      std::atomic<int>& n;
+      ~counts() { ++n; }
+    };
+    auto ambient = [&]() -> rn::task<> {
+      counts c{unwound};
+      for (;; ++rounds) co_await rn::done();
+    };
+    auto other = [&, &over = done]() -> rn::task<> {
+      counts c{unwound};
+      for (;; ++rounds) co_await over.done();
+    };
+    auto under = [&, &killed = ctx](auto work) -> rn::task<> { co_await rn::with_context(killed, work()); };
+    rn::go(under, ambient);
+    rn::go(under, other);
+    co_await rn::yield();
+    cancel();
+    co_await until([&] { return rounds > 1'000; });
+    EXPECT_EQ(unwound, 0);
+    ctx.node().cancel(rn::detail::level_kill, false, rn::detail::canceled_cause());
+    co_await until([&] { return unwound == 2; });
+  };
+  rt.run(app);
+}
+
 TEST(context_done, waiting_for_an_unrelated_context_is_cancelled_like_any_wait) {
   rn::runtime rt(rn::threads(1));
   auto app = []() -> rn::task<> {

@@ -86,8 +86,8 @@ class done_operation : public awaitable_base, private cancel_hook {
     cancel_node* ambient = g.context.load(std::memory_order_relaxed);
     if (!x_node || x_node->stands_for(*ambient)) x_node = ambient;  // told before g is interrupted: invariant 6 there
     x_listed = x_node->list_hook(*this);
+    if (due && (x_listed || ambient->killed())) return stop_here(g, leaf), true;
     if (!x_listed) return spend_budget(g, leaf);  // even where the ambient context is done: this is how one asks
-    if (due) return stop_here(g, leaf), true;
     park_lock& q = hashed_lock(this);
     bool biased = q.lock(nullptr);
     bool fired = x_fired;
