@@ -83,6 +83,14 @@ void prepare_child(fork_child<T>& child, fork_join& join, task<T>& t) noexcept {
   child.ops = &fork_ops<Policy, T>;
   child.entry->cont = &child;
 }
+// Of an operation that is moved, which has not begun.
+template <class T>
+void move_child(fork_child<T>& child, fork_join& join, fork_child<T>& from) noexcept {
+  child.entry = std::exchange(from.entry, nullptr);
+  child.join = &join;
+  child.ops = from.ops;
+  if (child.entry) child.entry->cont = &child;
+}
 template <class T>
 void end_child(fork_child<T>& child) noexcept {
   if (child.entry) child.entry->handle().destroy();  // it never began
@@ -95,7 +103,7 @@ inline void check_all_there(bool there) {
 class fork_operation_base : public awaitable_base {
  protected:
   fork_operation_base() noexcept = default;
-  fork_operation_base(const fork_operation_base&) = delete;
+  fork_operation_base(fork_operation_base&&) noexcept {}  // of what has not begun; the children are moved
   fork_operation_base& operator=(const fork_operation_base&) = delete;
   ~fork_operation_base() {  // a parent that was unwound has not heard of the error of a race that nobody won
     if (std::exception_ptr lost = x_join.finish()) [[unlikely]] all_policy::report_loser(std::move(lost));
@@ -104,6 +112,7 @@ class fork_operation_base : public awaitable_base {
   // Suspends the parent, offers all children but the first, and enters that.
   template <class Nth>
   std::coroutine_handle<> fork(promise_base* leaf, std::uint32_t n, Nth&& nth) {
+    check_all_there(nth(0).entry);
     processor& here = *this_processor();
     x_join.begin(leaf, here, n);
     if (x_join.ambient_due()) [[unlikely]] {
@@ -137,6 +146,11 @@ class fork_operation : public fork_operation_base {
  public:
   explicit fork_operation(task<T>&... tasks) noexcept {
     prepare(std::index_sequence_for<T...>(), tasks...);
+  }
+  fork_operation(fork_operation&& other) noexcept : fork_operation_base(std::move(other)) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (move_child(std::get<I>(x_children), x_join, std::get<I>(other.x_children)), ...);
+    }(std::index_sequence_for<T...>());
   }
   ~fork_operation() {
     std::apply([](auto&... child) { (end_child(child), ...); }, x_children);
@@ -210,10 +224,17 @@ class fork_range_operation : public fork_operation_base {
       : x_count(static_cast<std::uint32_t>(tasks.size())), x_children(new fork_child<T>[tasks.size()]) {
     for (std::uint32_t i = 0; i < x_count; ++i) prepare_child<Policy>(x_children[i], x_join, tasks[i]);
   }
+  fork_range_operation(fork_range_operation&& other) noexcept
+      : fork_operation_base(std::move(other)),
+        x_count(std::exchange(other.x_count, 0)),
+        x_children(std::move(other.x_children)) {
+    for (std::uint32_t i = 0; i < x_count; ++i) x_children[i].join = &x_join;
+  }
   ~fork_range_operation() {
     for (std::uint32_t i = 0; i < x_count; ++i) end_child(x_children[i]);
   }
   std::coroutine_handle<> suspend(promise_base* leaf) {
+    check_all_there(static_cast<bool>(x_children));
     if (x_count == 0) return transfer_to(leaf);
     return fork(leaf, x_count, [this](std::uint32_t i) -> fork_child_base& { return x_children[i]; });
   }

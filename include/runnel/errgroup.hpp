@@ -63,7 +63,7 @@ class slot_operation : public awaitable_base {
   slot_operation(group_core& group, group_core::admission a) noexcept : x_group(group), x_admission(a) {
     x_waiter.ticket = a.ticket;
   }
-  slot_operation(const slot_operation&) = delete;
+  slot_operation(slot_operation&& other) noexcept : slot_operation(other.x_group, other.x_admission) {}
   slot_operation& operator=(const slot_operation&) = delete;
 
   bool suspend(promise_base* leaf) {

@@ -18,7 +18,8 @@ namespace runnel {
 
 namespace detail {
 
-// The common part: the work runs in a context node of its own, in the awaiting frame.
+// The common part: the work runs in a context node of its own, in the awaiting frame. What is moved, before it is
+// awaited, is the work and what was asked for; the node is made anew.
 template <class Self, class T> class scoped_operation : public boundary<Self, T> {
  public:
   T resume() {
@@ -28,6 +29,8 @@ template <class Self, class T> class scoped_operation : public boundary<Self, T>
 
  protected:
   scoped_operation(task<T> t, cancel_node::form f) noexcept : boundary<Self, T>(std::move(t)), x_scope(f) {}
+  scoped_operation(scoped_operation&& other, cancel_node::form f) noexcept
+      : boundary<Self, T>(std::move(other)), x_scope(f) {}
   scoped_context x_scope;
 };
 
@@ -35,6 +38,8 @@ template <class T> class shield_operation : public scoped_operation<shield_opera
  public:
   explicit shield_operation(task<T> t) noexcept
       : scoped_operation<shield_operation, T>(std::move(t), cancel_node::form::shielded) {}
+  shield_operation(shield_operation&& other) noexcept
+      : scoped_operation<shield_operation, T>(std::move(other), cancel_node::form::shielded) {}
   void entered(goroutine& g) noexcept { this->x_scope.enter(g); }
   bool unwound(goroutine& g) noexcept {
     this->x_scope.leave(g);
@@ -48,6 +53,10 @@ template <class T> class deadline_operation : public scoped_operation<deadline_o
       : scoped_operation<deadline_operation, T>(std::move(t), cancel_node::form::scoped),
         x_at(at),
         x_relative(relative) {}
+  deadline_operation(deadline_operation&& other) noexcept
+      : scoped_operation<deadline_operation, T>(std::move(other), cancel_node::form::scoped),
+        x_at(other.x_at),
+        x_relative(other.x_relative) {}
 
   void entered(goroutine& g) noexcept {
     runtime_core& runtime = runtime_core::of(g);
@@ -86,6 +95,10 @@ template <class T> class context_operation : public scoped_operation<context_ope
       : scoped_operation<context_operation, T>(std::move(t), cancel_node::form::scoped),
         x_edge(this->x_scope.node()),
         x_context(std::move(ctx)) {}
+  context_operation(context_operation&& other) noexcept
+      : scoped_operation<context_operation, T>(std::move(other), cancel_node::form::scoped),
+        x_edge(this->x_scope.node()),
+        x_context(other.x_context) {}
   void entered(goroutine& g) noexcept {
     context_node& other = x_context.node();
     // The explicit context's values are nearer than the ambient ones, and its deadline counts.
@@ -112,6 +125,9 @@ template <class T> class value_operation : public scoped_operation<value_operati
  public:
   value_operation(task<T> t, context_values values) noexcept
       : scoped_operation<value_operation, T>(std::move(t), cancel_node::form::scoped), x_values(std::move(values)) {}
+  value_operation(value_operation&& other) noexcept
+      : scoped_operation<value_operation, T>(std::move(other), cancel_node::form::scoped),
+        x_values(std::move(other.x_values)) {}
   void entered(goroutine& g) noexcept {
     this->x_scope.node().set_values(x_values.get());
     this->x_scope.enter(g);

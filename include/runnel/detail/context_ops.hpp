@@ -74,7 +74,7 @@ class done_operation : public awaitable_base, private cancel_hook {
   // Of a context that outlives this; without one, of the ambient context.
   explicit done_operation(cancel_node& node) noexcept : x_node(&node) { cancel_hook::fire = &node_is_done; }
   done_operation() noexcept { cancel_hook::fire = &node_is_done; }
-  done_operation(const done_operation&) = delete;
+  done_operation(done_operation&& other) noexcept : x_node(other.x_node) { cancel_hook::fire = &node_is_done; }
   done_operation& operator=(const done_operation&) = delete;
   ~done_operation() {
     if (x_listed) x_node->unlist_hook(*this);
