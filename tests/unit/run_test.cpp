@@ -59,6 +59,12 @@ TEST_F(run_test, it_returns_1_after_an_exception_and_prints_its_message) {
               ExitedWithCode(1), "not a std::exception");
 }
 
+TEST_F(run_test, an_error_of_the_librarys_own_is_printed_with_its_name_once) {
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(rn::run(rn::threads(1), [] { rn::chan<int>().close(); }), 1);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "runnel: an exception left the app: close of the nil channel\n");
+}
+
 TEST_F(run_test, it_returns_1_after_an_error_in_a_goroutine) {
   EXPECT_EXIT(leave_with(rn::run(rn::threads(1), []() -> rn::task<int> {
                 rn::go([]() -> rn::task<> {
