@@ -51,12 +51,31 @@ inline context_values share_values(const context_value* values) {
   return values ? values->shared_from_this() : nullptr;
 }
 template <class Key>
-context_values bind_value(const context_value* outer, value_of<Key> value) {
+std::shared_ptr<context_value> bind_value(const context_value* outer, value_of<Key> value) {
   auto bound = std::make_shared<context_value>();
   bound->outer = share_values(outer);
   bound->key = &key_identity<Key>;
   bound->value = std::make_shared<value_of<Key>>(std::move(value));
   return bound;
+}
+// The values of `nearer` before those of `outer`. Allocates only where both have some and nearer does not go on into
+// outer by itself: then what is nearer is bound anew. Throws bad_alloc.
+inline context_values join_values(const context_value* nearer, const context_value* outer) {
+  if (!nearer) return share_values(outer);
+  const context_value* end = nearer;
+  while (end && end != outer) end = end->outer.get();
+  if (end == outer) return share_values(nearer);  // also where outer has none
+  context_values joined;
+  for (context_values* at = &joined; nearer; nearer = nearer->outer.get()) {
+    auto copy = std::make_shared<context_value>();
+    copy->key = nearer->key;
+    copy->value = nearer->value;
+    context_values* next = &copy->outer;
+    *at = std::move(copy);
+    at = next;
+    if (!nearer->outer) *at = share_values(outer);
+  }
+  return joined;
 }
 template <class Key>
 const value_of<Key>* find_value(const context_value* values) noexcept {
