@@ -53,13 +53,15 @@ template <class W> class awaiter_ref {
   W& x_awaiter;
 };
 
-// The goroutine waits for it like for a join: nothing can take it out but the end of the foreign work.
+// The goroutine waits for it like for a join: nothing can take it out but the end of the foreign work. A temporary
+// moves in; one that cannot, and a named object, are referred to.
 template <class A> class adopt_operation : public awaitable_base {
   using T = std::remove_cvref_t<foreign_result<A>>;
+  using kept = std::conditional_t<std::is_move_constructible_v<A>, A, A&&>;
 
  public:
-  explicit adopt_operation(A&& foreign) noexcept : x_foreign(foreign) {}
-  adopt_operation(const adopt_operation&) = delete;
+  explicit adopt_operation(A&& foreign) : x_foreign(static_cast<A&&>(foreign)) {}
+  adopt_operation(adopt_operation&& other) : x_foreign(static_cast<A&&>(other.x_foreign)) {}
   adopt_operation& operator=(const adopt_operation&) = delete;
 
   bool suspend(promise_base* leaf) {
@@ -86,7 +88,7 @@ template <class A> class adopt_operation : public awaitable_base {
     requeue(&g);
   }
 
-  std::remove_reference_t<A>& x_foreign;
+  kept x_foreign;
   result_slot<T> x_result;
 };
 
@@ -97,8 +99,8 @@ template <class A> class adopt_operation : public awaitable_base {
 /// Returns, throws: what it does. Suspends: until it completes, wherever that happens; resumes on its own scheduler.
 /// Cancel-safety: it is not cancelled: a cancelled goroutine unwinds when the foreign work has ended. A context that is
 /// done already keeps it from starting.
-/// Lifetime: a temporary is kept until the co_await ends. For asio::awaitable use rn::use_task on the operation
-/// instead.
+/// Lifetime: a temporary moves into the operation; one that cannot move is referred to. For asio::awaitable use
+/// rn::use_task on the operation instead.
 template <class A> [[nodiscard("co_await it")]] auto adopt(A&& foreign) {
   detail::refuse_hazardous<A>();
   return detail::adopt_operation<A>(std::forward<A>(foreign));

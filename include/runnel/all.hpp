@@ -80,6 +80,11 @@ template <class Policy, class T>
 typename fork_child<T>::origin child_from(fork_join& join, task<T>& t) noexcept {
   return {join, t.release(), fork_ops<Policy, T>};
 }
+// The same of an operation that is moved, and has not begun.
+template <class T>
+typename fork_child<T>::origin moved_child(fork_join& join, fork_child<T>& from) noexcept {
+  return {join, std::exchange(from.entry, nullptr), *from.ops};
+}
 template <class T>
 RUNNEL_ALWAYS_INLINE void end_child(fork_child<T>& child) noexcept {
   if (child.entry) [[unlikely]] child.entry->handle().destroy();  // it never began
@@ -92,7 +97,7 @@ inline void check_all_there(bool there) {
 class fork_operation_base : public awaitable_base {
  protected:
   fork_operation_base() noexcept = default;
-  fork_operation_base(const fork_operation_base&) = delete;
+  fork_operation_base(fork_operation_base&&) noexcept {}  // of what has not begun; the children are moved
   fork_operation_base& operator=(const fork_operation_base&) = delete;
   RUNNEL_ALWAYS_INLINE ~fork_operation_base() {
     if (x_join.eventful()) [[unlikely]] drop_error();
@@ -102,6 +107,7 @@ class fork_operation_base : public awaitable_base {
   // the last one to the second.
   template <class F>
   std::coroutine_handle<> fork(promise_base* leaf, std::uint32_t n, fork_child_base& first, F&& push_others) {
+    check_all_there(first.entry);
     processor& here = *this_processor();
     x_join.begin(leaf, here, n);
     if (x_join.ambient_due()) [[unlikely]] {
@@ -144,6 +150,7 @@ template <class Policy, class... T>
 class fork_operation : public fork_operation_base {
  public:
   explicit fork_operation(task<T>&... tasks) noexcept : x_children(child_from<Policy>(x_join, tasks)...) {}
+  fork_operation(fork_operation&& other) noexcept : fork_operation(other, std::index_sequence_for<T...>()) {}
   ~fork_operation() {
     std::apply([](auto&... child) { (end_child(child), ...); }, x_children);
   }
@@ -157,6 +164,9 @@ class fork_operation : public fork_operation_base {
   std::tuple<fork_child<T>...> x_children;
 
  private:
+  template <std::size_t... I>
+  fork_operation(fork_operation& other, std::index_sequence<I...>) noexcept
+      : x_children(moved_child(x_join, std::get<I>(other.x_children))...) {}
   template <std::size_t... I>
   void push_others(list_head& queue, std::index_sequence<I...>) noexcept {
     (queue.push_back(&std::get<sizeof...(I) - I>(x_children)), ...);
@@ -219,10 +229,18 @@ class fork_range_operation : public fork_operation_base {
     for (std::uint32_t i = 0; i < x_count; ++i)
       std::construct_at(x_children + i, child_from<Policy>(x_join, tasks[i]));
   }
+  fork_range_operation(fork_range_operation&& other) noexcept
+      : fork_operation_base(std::move(other)),
+        x_count(std::exchange(other.x_count, 0)),
+        x_memory(std::move(other.x_memory)),
+        x_children(static_cast<fork_child<T>*>(x_memory.get())) {
+    for (std::uint32_t i = 0; i < x_count; ++i) x_children[i].join = &x_join;
+  }
   ~fork_range_operation() {
     for (std::uint32_t i = 0; i < x_count; ++i) end_child(x_children[i]);
   }
   std::coroutine_handle<> suspend(promise_base* leaf) {
+    check_all_there(static_cast<bool>(x_memory));
     if (x_count == 0) return transfer_to(leaf);
     return fork(leaf, x_count, x_children[0], [this](list_head& queue) {
       for (std::uint32_t i = x_count; i-- > 1;) queue.push_back(&x_children[i]);

@@ -16,13 +16,17 @@ namespace runnel {
 
 namespace detail {
 
-template <class T> class result_operation : public boundary<result_operation<T>, T> {
+// A kill of the context around it goes on, unless something has to be done first.
+enum class on_kill : unsigned char { goes_on, stops_here };
+
+template <class T, on_kill OnKill = on_kill::goes_on>
+class result_operation : public boundary<result_operation<T, OnKill>, T> {
  public:
   explicit result_operation(task<T> t) noexcept : boundary<result_operation, T>(std::move(t)) {}
   void entered(goroutine&) const noexcept {}
-  bool unwound(goroutine&) noexcept {
-    x_unwound = true;
-    return false;
+  bool unwound(goroutine& g) noexcept {
+    x_unwound = OnKill == on_kill::stops_here || !g.context.load(std::memory_order_relaxed)->killed();
+    return !x_unwound;
   }
   runnel::result<T> resume() { return x_unwound ? runnel::result<T>() : take_result<T>(this->result); }
 
@@ -41,7 +45,7 @@ class stop_operation : public awaitable_base {
 };
 
 template <class T, class Cleanup> task<T> run_finally(task<T> body, Cleanup cleanup) {
-  auto outcome = co_await result_operation<T>(std::move(body));
+  auto outcome = co_await result_operation<T, on_kill::stops_here>(std::move(body));
   co_await shield(std::invoke(cleanup));
   if (outcome.canceled()) co_await stop_operation();
   co_return std::move(outcome).value();
@@ -52,7 +56,8 @@ template <class T, class Cleanup> task<T> run_finally(task<T> body, Cleanup clea
 /// Awaits work and makes of its outcome a value: `auto r = co_await rn::as_result(fetch(url));`
 ///
 /// Returns: a result: the value, the exception, or canceled() if work was cancelled. Where the cancellation came from
-/// a context around this, the next suspension unwinds again.
+/// a context around this, the next suspension unwinds again; if that stands in an as_result too, it is a value again:
+/// a loop has to look at canceled(). Cancel-safety: a kill of the context around this is not absorbed.
 template <detail::awaitable W> [[nodiscard("co_await it")]] auto as_result(W&& work) {
   return detail::result_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)));
 }

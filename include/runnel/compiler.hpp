@@ -9,8 +9,9 @@
 #include <string_view>
 #include <type_traits>
 
-// The hazards. tests/unit/compiler_probe_test.cpp asks the compiler in use about 1, 2, 3, 5 and 6, and fails
-// when the versions written here are wrong; 7 is in tests/compile_fail. Users: docs/reference/compiler.md.
+// The hazards. tests/unit/compiler_probe_test.cpp asks the compiler in use about 1, 2, 3, 5 and 6, and
+// compiler_probe_conditions_test.cpp about 9 and 10; they fail when the versions written here are wrong; 7 is in
+// tests/compile_fail. Users: docs/reference/compiler.md.
 //
 // 1. A temporary of a co_await expression is destroyed twice. g++ before 13 (seen on 12.2 at every -O level;
 //    reported for 11). GCC PR 101367, 100611, 99576 (closures), 107288 (aggregates). It takes members of the
@@ -52,6 +53,19 @@
 // 8. A lambda that is a coroutine reads its captures through the closure, which is often dead by the first
 //    resumption. Defence: go, async and the groups move callable and arguments into the frame that calls
 //    them. Pass what a coroutine lambda needs as arguments wherever the closure does not outlive it.
+//
+// 9. A co_await in an operand of ?:, && or || is begun although its condition says no; only its value is then not
+//    used. g++ 12.2 at every -O level, for every awaiter; Catch2's users report it for 12 and 14 (GCC PR 101027,
+//    116775 are named there). g++ takes it out of its full expression and puts it before that. Hit: behind
+//    co_return, in arguments, in the condition of a loop. Not hit: where the ?:, && or || is the whole initialiser of
+//    a variable, the whole right-hand side of an assignment, or the whole statement. Nothing of ours can see it.
+//    Defence: the project's own code has none (.ci/style.sh); users write an if statement.
+//
+// 10. A coroutine with a co_await in the condition of an if, switch or loop never runs: its first resumption comes
+//    back, neither done nor waiting for anything, or crashes, by what was in the frame's memory before. g++ 12.2 at
+//    every -O level; not clang. Hit: functions and templates, not lambdas, whose whole body declares nothing, neither
+//    a variable nor a type. Not hit: a condition that declares, `if (bool ok = co_await f())`, for that is a
+//    declaration. Defence: as of 9; users name the result.
 
 /// 1 when this compiler has hazard 1. A fact, not a setting: the probe fails when it is wrong either way.
 #if RUNNEL_GCC && __GNUC__ < 13
@@ -70,6 +84,16 @@
 #define RUNNEL_DESTROY_IN_SUSPEND_CRASHES 1
 #else
 #define RUNNEL_DESTROY_IN_SUSPEND_CRASHES 0
+#endif
+
+/// 1 when this compiler has hazard 9. On g++ after 12 that is hearsay, and the probe asserts nothing.
+#define RUNNEL_CO_AWAIT_IGNORES_CONDITIONS RUNNEL_GCC
+
+/// 1 when this compiler has hazard 10. A fact, not a setting: the probe fails when it is wrong either way.
+#if RUNNEL_GCC && __GNUC__ < 13
+#define RUNNEL_CO_AWAIT_IN_CONDITION_IS_LOST 1
+#else
+#define RUNNEL_CO_AWAIT_IN_CONDITION_IS_LOST 0
 #endif
 
 /// A setting: 1 refuses the arguments of hazard 1. Define it to 1 to hold code that is written on another

@@ -7,6 +7,7 @@
 #include <runnel/detail/context_ops.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/error.hpp>
+#include <runnel/go.hpp>
 #include <runnel/time_point.hpp>
 
 #include <chrono>
@@ -174,21 +175,20 @@ inline context this_context() {
 /// being unwound. The next suspension unwinds.
 [[nodiscard("co_await it")]] inline detail::done_operation done() noexcept { return detail::done_operation(); }
 
-/// Starts f(args...) as a goroutine that belongs to the runtime, like rn::go(f, args...), and runs under ctx: it is
-/// cancelled with ctx, and at shutdown.
+// Implementation
+
+// rn::go(ctx, f, args...): the goroutine hears ctx, and the root, so that it is cancelled with ctx and at shutdown.
 template <class F, class... A>
-void go(const context& ctx, F&& f, A&&... args) {
-  detail::check_spawnable<F, A...>();
-  detail::runtime_core* runtime = detail::runtime_core::here();
+void detail::go_under(const context& ctx, std::source_location where, F&& f, A&&... args) {
+  check_spawnable<F, A...>();
+  runtime_core* runtime = runtime_core::here();
   if (!runtime) throw misuse_error("runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go");
-  task<> root = detail::make_root(std::forward<F>(f), std::forward<A>(args)...);
-  detail::node_use home(*new detail::context_node(detail::share_values(ctx.node().values())));
+  task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
+  node_use home(*new context_node(share_values(ctx.node().values())));
   home.node.attach_to(ctx.node(), ctx.node().deadline());
   home.node.also_hear(runtime->root);
-  runtime->start(home.node, std::move(root), {});
+  runtime->start(home.node, std::move(root), where);
 }
-
-// Implementation
 
 inline std::pair<context, cancel_function> context::with_cancel() const {
   auto* child = new detail::context_node(detail::share_values(x_node->values()));

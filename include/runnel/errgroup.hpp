@@ -7,6 +7,7 @@
 #include <runnel/context.hpp>
 #include <runnel/detail/boundary.hpp>
 #include <runnel/detail/group_core.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/error.hpp>
 #include <runnel/result.hpp>
 
@@ -63,7 +64,7 @@ class slot_operation : public awaitable_base {
   slot_operation(group_core& group, group_core::admission a) noexcept : x_group(group), x_admission(a) {
     x_waiter.ticket = a.ticket;
   }
-  slot_operation(const slot_operation&) = delete;
+  slot_operation(slot_operation&& other) noexcept : slot_operation(other.x_group, other.x_admission) {}
   slot_operation& operator=(const slot_operation&) = delete;
 
   bool suspend(promise_base* leaf) {
@@ -130,11 +131,7 @@ class group_interface : private spawner<group_interface> {
   /// Throws: bad_alloc, and what copying the arguments throws.
   using spawner<group_interface>::go;
   /// Starts f(args...) if there is a slot now. Returns whether it did; f does not run otherwise.
-  template <class F, class... A> bool try_go(F&& f, A&&... args) {
-    check_spawnable<F, A...>();
-    auto a = x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), std::source_location(), false);
-    return a.kind == group_core::admission::kind_t::started;
-  }
+  using spawner<group_interface>::try_go;
 
   /// Waits until every child has ended.
   ///
@@ -162,6 +159,11 @@ class group_interface : private spawner<group_interface> {
   template <class F, class... A> slot_operation go_at(std::source_location where, F&& f, A&&... args) {
     check_spawnable<F, A...>();
     return slot_operation(x_core, x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, true));
+  }
+  template <class F, class... A> bool try_go_at(std::source_location where, F&& f, A&&... args) {
+    check_spawnable<F, A...>();
+    auto a = x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, false);
+    return a.kind == group_core::admission::kind_t::started;
   }
 };
 

@@ -8,6 +8,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace runnel {
@@ -101,12 +102,16 @@ inline const std::exception_ptr& deadline_cause() noexcept {
   std::abort();
 }
 
+// What an error says, for a line that begins with the library's name: without that, where the error is our own.
 inline std::string what_of(const std::exception_ptr& e) noexcept try {
   if (!e) return "no error";
   try {
     std::rethrow_exception(e);
   } catch (const std::exception& x) {
-    return x.what();
+    std::string_view said = x.what();
+    constexpr std::string_view name = "runnel: ";
+    if (said.starts_with(name)) said.remove_prefix(name.size());
+    return std::string(said);
   } catch (...) {
     return "an exception that is not a std::exception";
   }

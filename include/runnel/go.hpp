@@ -5,6 +5,7 @@
 
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/error.hpp>
 
 #include <source_location>
@@ -17,20 +18,27 @@ class context;
 
 namespace detail {
 
-template <class F>
-concept not_a_context = !std::is_same_v<std::remove_cvref_t<F>, context>;
+// go(ctx, f, args...): in context.hpp, without which nobody has a context.
+template <class F, class... A>
+void go_under(const context& ctx, std::source_location where, F&& f, A&&... args);
 
-// go(f, args...) of the runtime that runs here.
-struct ambient_spawner : spawner<ambient_spawner> {
-  template <class F, class... A> void go_at(std::source_location where, F&& f, A&&... args) {
-    check_spawnable<F, A...>();
-    runtime_core* runtime = runtime_core::here();
-    if (!runtime)
-      throw misuse_error(
-          "runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
-    task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
-    node_use home(runtime->home_for_go());
-    runtime->start(home.node, std::move(root), where);
+// go(f, args...) of the runtime that runs here; go(ctx, f, args...) if f is a context.
+struct ambient_spawner {
+  template <class F, class... A>
+  void go_at(std::source_location where, F&& f, A&&... args) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<F>, context>) {
+      static_assert(sizeof...(A) > 0, "go(ctx, f, args...): what is to run under the context is missing");
+      if constexpr (sizeof...(A) > 0) go_under(f, where, std::forward<A>(args)...);
+    } else {
+      check_spawnable<F, A...>();
+      runtime_core* runtime = runtime_core::here();
+      if (!runtime)
+        throw misuse_error(
+            "runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
+      task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
+      node_use home(runtime->home_for_go());
+      runtime->start(home.node, std::move(root), where);
+    }
   }
 };
 
@@ -48,26 +56,9 @@ struct ambient_spawner : spawner<ambient_spawner> {
 /// arguments throws. f does not run then.
 /// Ordering: the call happens before f begins (MM-01).
 /// Contract: SEMANTICS.md GO-01 to GO-11, DESIGN section 4.
-template <detail::not_a_context F> void go(F&& f, std::source_location where = std::source_location::current()) {
-  detail::ambient_spawner().go(std::forward<F>(f), where);
-}
-template <detail::not_a_context F, class A>
-void go(F&& f, A&& a, std::source_location where = std::source_location::current()) {
-  detail::ambient_spawner().go(std::forward<F>(f), std::forward<A>(a), where);
-}
-template <detail::not_a_context F, class A, class B>
-void go(F&& f, A&& a, B&& b, std::source_location where = std::source_location::current()) {
-  detail::ambient_spawner().go(std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), where);
-}
-template <detail::not_a_context F, class A, class B, class C>
-void go(F&& f, A&& a, B&& b, C&& c, std::source_location where = std::source_location::current()) {
-  detail::ambient_spawner().go(std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), where);
-}
-template <detail::not_a_context F, class A, class B, class C, class... D>
-  requires(sizeof...(D) > 0)
-void go(F&& f, A&& a, B&& b, C&& c, D&&... d) {
-  detail::ambient_spawner().go_at(std::source_location(), std::forward<F>(f), std::forward<A>(a), std::forward<B>(b),
-                                  std::forward<C>(c), std::forward<D>(d)...);
-}
+///
+/// go(ctx, f, args...) is Go's explicit form: the goroutine belongs to the runtime in the same way, and runs under ctx,
+/// whose values, deadline and cancellation it has. See context.hpp.
+RUNNEL_SPAWN_OVERLOADS(void, go, detail::ambient_spawner().go_at)
 
 }  // namespace runnel

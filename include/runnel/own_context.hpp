@@ -19,18 +19,21 @@ namespace runnel::detail {
 struct own_context_node : cancel_node {
   cancel_edge edge{*this};
   context given;
-  cancel_node* outer = nullptr;
+  cancel_node* const outer;
+  context_values held;
 
-  explicit own_context_node(context c) noexcept : given(std::move(c)) {}
+  own_context_node(const context& c, cancel_node& ambient) : given(c), outer(&ambient) {
+    if (!c.node().values()) return;
+    held = join_values(c.node().values(), ambient.values());
+    set_values(held.get());
+  }
   static void* operator new(std::size_t size) { return frame_allocate(size); }
   static void operator delete(void* p, std::size_t size) noexcept { frame_deallocate(p, size); }
 };
 
 inline void enter_own_context(promise_base& frame, const context& given) {
   goroutine& g = goroutine_of(&frame);
-  auto* node = new own_context_node(given);
-  node->outer = g.context.load(std::memory_order_relaxed);
-  if (given.node().values()) node->set_values(given.node().values());
+  auto* node = new own_context_node(given, *g.context.load(std::memory_order_relaxed));
   node->set_owner(&g);
   node->attach(*node->outer, given.node().deadline());
   given.node().list_edge(node->edge);

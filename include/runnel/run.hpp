@@ -86,8 +86,9 @@ template <run_option O, class... Rest> int run_with(run_options options, O&& opt
 /// Runs app(args...) as a program: `int main() { return rn::run(app); }`. Options come first: rn::threads(4),
 /// rn::no_signals, rn::runtime_options().
 ///
-/// SIGINT and SIGTERM cancel the root context; a second one ends the program at once. Whatever is left when app ends is
-/// cancelled and joined: cancel, grace, kill, report.
+/// SIGINT and SIGTERM cancel the root context; a second one ends the program at once, unless it comes within 200 ms,
+/// which makes it the same one again. Whatever is left when app ends is cancelled and joined: cancel, grace, kill,
+/// report.
 ///
 /// Returns: what app returns, 0 for task<>; 128 + signal if a signal cancelled it; 1 after an uncaught exception, whose
 /// message is printed, in app or in a goroutine. Signal handlers are as before when it returns.

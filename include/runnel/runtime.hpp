@@ -5,6 +5,7 @@
 #include <runnel/detail/asio_host.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>
 

@@ -20,7 +20,7 @@ namespace detail {
 class sleep_operation : public awaitable_base {
  public:
   sleep_operation(std::int64_t ns, bool relative) noexcept : x_at(ns), x_relative(relative) {}
-  sleep_operation(const sleep_operation&) = delete;
+  sleep_operation(sleep_operation&& other) noexcept : sleep_operation(other.x_at, other.x_relative) {}
   sleep_operation& operator=(const sleep_operation&) = delete;
 
   bool suspend(promise_base* leaf) {

@@ -89,8 +89,14 @@ struct task_promise_base : promise_base {
     static_assert(never<U>, "a task is awaited once, as an rvalue: write co_await std::move(t)");
   }
   template <own_awaitable A>
-  operation_awaiter<std::remove_reference_t<A>> await_transform(A&& a) noexcept {
-    return operation_awaiter<std::remove_reference_t<A>>(a);
+    requires(!std::is_reference_v<A>)
+  operation_awaiter<A> await_transform(A&& a) noexcept {
+    return operation_awaiter<A>(a);
+  }
+  template <own_awaitable A>
+  void await_transform(A&) {
+    static_assert(never<A>, "an operation is awaited once, as an rvalue: co_await the call that makes it, or write "
+                            "co_await std::move(op)");
   }
   template <class A>
     requires(!own_awaitable<A> && !is_task<std::remove_cvref_t<A>>)

@@ -11,14 +11,15 @@
 #include <chrono>
 #include <coroutine>
 #include <exception>
-#include <optional>
+#include <memory>
 #include <utility>
 
 namespace runnel {
 
 namespace detail {
 
-// The common part: the work runs in a context node of its own, in the awaiting frame.
+// The common part: the work runs in a context node of its own, in the awaiting frame. What is moved, before it is
+// awaited, is the work and what was asked for; the node is made anew.
 template <class Self, class T> class scoped_operation : public boundary<Self, T> {
  public:
   T resume() {
@@ -28,6 +29,8 @@ template <class Self, class T> class scoped_operation : public boundary<Self, T>
 
  protected:
   scoped_operation(task<T> t, cancel_node::form f) noexcept : boundary<Self, T>(std::move(t)), x_scope(f) {}
+  scoped_operation(scoped_operation&& other, cancel_node::form f) noexcept
+      : boundary<Self, T>(std::move(other)), x_scope(f) {}
   scoped_context x_scope;
 };
 
@@ -35,6 +38,8 @@ template <class T> class shield_operation : public scoped_operation<shield_opera
  public:
   explicit shield_operation(task<T> t) noexcept
       : scoped_operation<shield_operation, T>(std::move(t), cancel_node::form::shielded) {}
+  shield_operation(shield_operation&& other) noexcept
+      : scoped_operation<shield_operation, T>(std::move(other), cancel_node::form::shielded) {}
   void entered(goroutine& g) noexcept { this->x_scope.enter(g); }
   bool unwound(goroutine& g) noexcept {
     this->x_scope.leave(g);
@@ -48,6 +53,10 @@ template <class T> class deadline_operation : public scoped_operation<deadline_o
       : scoped_operation<deadline_operation, T>(std::move(t), cancel_node::form::scoped),
         x_at(at),
         x_relative(relative) {}
+  deadline_operation(deadline_operation&& other) noexcept
+      : scoped_operation<deadline_operation, T>(std::move(other), cancel_node::form::scoped),
+        x_at(other.x_at),
+        x_relative(other.x_relative) {}
 
   void entered(goroutine& g) noexcept {
     runtime_core& runtime = runtime_core::of(g);
@@ -86,10 +95,17 @@ template <class T> class context_operation : public scoped_operation<context_ope
       : scoped_operation<context_operation, T>(std::move(t), cancel_node::form::scoped),
         x_edge(this->x_scope.node()),
         x_context(std::move(ctx)) {}
-  void entered(goroutine& g) noexcept {
+  context_operation(context_operation&& other) noexcept
+      : scoped_operation<context_operation, T>(std::move(other), cancel_node::form::scoped),
+        x_edge(this->x_scope.node()),
+        x_context(other.x_context) {}
+  void entered(goroutine& g) {
     context_node& other = x_context.node();
     // The explicit context's values are nearer than the ambient ones, and its deadline counts.
-    if (other.values()) this->x_scope.node().set_values(other.values());
+    if (other.values()) {
+      x_values = join_values(other.values(), g.context.load(std::memory_order_relaxed)->values());
+      this->x_scope.node().set_values(x_values.get());
+    }
     this->x_scope.enter(g, other.deadline());
     other.list_edge(x_edge);
   }
@@ -106,14 +122,20 @@ template <class T> class context_operation : public scoped_operation<context_ope
  private:
   cancel_edge x_edge;
   context x_context;
+  context_values x_values;
 };
 
 template <class T> class value_operation : public scoped_operation<value_operation<T>, T> {
  public:
-  value_operation(task<T> t, context_values values) noexcept
-      : scoped_operation<value_operation, T>(std::move(t), cancel_node::form::scoped), x_values(std::move(values)) {}
+  value_operation(task<T> t, std::shared_ptr<context_value> bound) noexcept
+      : scoped_operation<value_operation, T>(std::move(t), cancel_node::form::scoped), x_bound(std::move(bound)) {}
+  value_operation(value_operation&& other) noexcept
+      : scoped_operation<value_operation, T>(std::move(other), cancel_node::form::scoped),
+        x_bound(std::move(other.x_bound)) {}
   void entered(goroutine& g) noexcept {
-    this->x_scope.node().set_values(x_values.get());
+    // What is ambient here, not where this was made: it may stand in another scope, or have been kept.
+    x_bound->outer = share_values(g.context.load(std::memory_order_relaxed)->values());
+    this->x_scope.node().set_values(x_bound.get());
     this->x_scope.enter(g);
   }
   bool unwound(goroutine& g) noexcept {
@@ -122,7 +144,7 @@ template <class T> class value_operation : public scoped_operation<value_operati
   }
 
  private:
-  context_values x_values;
+  std::shared_ptr<context_value> x_bound;
 };
 
 }  // namespace detail
@@ -147,18 +169,16 @@ template <detail::awaitable W>
   return detail::deadline_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)), detail::to_ns(at),
                                                           false);
 }
-/// Runs work under ctx and the ambient context, whichever is done first. Values of ctx hide the ambient ones.
-/// Being cancelled by ctx unwinds like any cancellation; rn::as_result shows it as a value.
+/// Runs work under ctx and the ambient context, whichever is done first. Values of ctx are nearer than the ambient
+/// ones. Being cancelled by ctx unwinds like any cancellation; rn::as_result shows it as a value.
 template <detail::awaitable W> [[nodiscard("co_await it")]] auto with_context(context ctx, W&& work) {
   return detail::context_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)), std::move(ctx));
 }
 /// Runs work with a value bound in its context: `rn::with_value<user_key>(user, handle(request))`.
 template <class Key, detail::awaitable W>
 [[nodiscard("co_await it")]] auto with_value(detail::value_of<Key> value, W&& work) {
-  detail::goroutine* g = detail::current_goroutine();
-  const detail::context_value* outer = g ? g->context.load(std::memory_order_relaxed)->values() : nullptr;
   return detail::value_operation<detail::awaited_t<W>>(detail::as_task(std::forward<W>(work)),
-                                                       detail::bind_value<Key>(outer, std::move(value)));
+                                                       detail::bind_value<Key>(nullptr, std::move(value)));
 }
 /// Runs work so that it does not hear the cancellation of the contexts around it, only a kill. Deadlines and groups
 /// inside are in force as always. What comes after the shield unwinds at its next suspension.

@@ -5,6 +5,7 @@
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
 
 #include "support/until.hpp"
@@ -14,8 +15,10 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -170,25 +173,122 @@ TEST(ctx_values, a_goroutine_keeps_the_values_of_the_scope_that_started_it) {
   rt.run(app);
 }
 
-// with_context: the explicit context's values are nearer; where it has none, the ambient ones show.
-TEST(ctx_values, the_explicit_contexts_values_hide_the_ambient_ones) {
+// What is visible: "user other", with a dash for what is not bound.
+std::string visible(const rn::context& ctx) {
+  auto* user = ctx.value<user_key>();
+  auto* other = ctx.value<other_key>();
+  return (user ? *user : "-") + " " + (other ? *other : "-");
+}
+rn::task<> sees(std::string what) {
+  EXPECT_EQ(visible(rn::this_context()), what);
+  co_await rn::yield();
+  EXPECT_EQ(visible(rn::this_context()), what);
+}
+
+// CTX-21, the nearest binding wins: with_context brings its context's values nearer than the ambient ones, and hides
+// only those of the same key.
+TEST(ctx_values, the_explicit_contexts_values_are_nearer_than_the_ambient_ones) {
   rn::runtime rt(rn::threads(1));
   auto app = []() -> rn::task<> {
-    auto explicit_ctx = rn::context::background().with_value<user_key>("explicit");
-    auto inner = []() -> rn::task<> {
-      EXPECT_EQ(*rn::this_context().value<user_key>(), "explicit");
+    const auto background = rn::context::background();
+    auto user = background.with_value<user_key>("explicit");
+    auto other = background.with_value<other_key>("explicit");
+    auto both = user.with_value<other_key>("deep").with_value<other_key>("explicit");
+    auto [none, cancel] = background.with_cancel();
+    auto under = [&, &bare = none]() -> rn::task<> {
+      co_await rn::with_context(user, sees("explicit -"));
+      co_await rn::with_context(other, sees("ambient explicit"));
+      co_await rn::with_context(both, sees("explicit explicit"));
+      co_await rn::with_context(bare, sees("ambient -"));
+      co_await rn::with_context(background, sees("ambient -"));
+      co_await rn::with_context(other, rn::with_context(user, sees("explicit explicit")));
+      co_await rn::with_context(user, rn::with_value<user_key>("inner", sees("inner -")));
+      co_await sees("ambient -");
+    };
+    co_await rn::with_value<user_key>("ambient", under());
+    co_await rn::with_context(both, sees("explicit explicit"));
+    co_await sees("- -");
+  };
+  rt.run(app);
+}
+
+// The same where both go back to one context: what was bound in it before the explicit one was derived is its too.
+TEST(ctx_values, a_context_that_was_derived_here_brings_what_it_had_then) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto body = []() -> rn::task<> {
+      auto here = rn::this_context();
+      auto [child, cancel] = here.with_cancel();
+      auto more = here.with_value<other_key>("more");
+      auto deeper = [&, &before = child]() -> rn::task<> {
+        co_await sees("second -");
+        co_await rn::with_context(before, sees("first -"));
+        co_await rn::with_context(more, sees("first more"));
+      };
+      co_await rn::with_context(child, sees("first -"));
+      co_await rn::with_context(more, sees("first more"));
+      co_await rn::with_value<user_key>("second", deeper());
+    };
+    co_await rn::with_value<user_key>("first", body());
+  };
+  rt.run(app);
+}
+
+// A form that stands in another, or is kept, binds to what is ambient where it is awaited.
+TEST(ctx_values, scopes_in_scopes_add_up) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    co_await rn::with_value<user_key>("a", rn::with_value<other_key>("b", sees("a b")));
+    co_await rn::with_value<user_key>("a", rn::with_value<user_key>("b", sees("b -")));
+    auto kept = rn::with_value<other_key>("kept", sees("a kept"));
+    auto awaits = [](auto form) -> rn::task<> { co_await std::move(form); };
+    co_await rn::with_value<user_key>("a", awaits(std::move(kept)));
+  };
+  rt.run(app);
+}
+
+// What has been put together lives as long as somebody who inherited it.
+TEST(ctx_values, a_goroutine_keeps_the_values_that_with_context_put_together) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    std::atomic<bool> ended_scope{false}, ran{false};
+    std::optional<rn::context> kept;
+    auto start = [&]() -> rn::task<> {
+      kept = rn::this_context().without_cancel();
+      rn::go([&]() -> rn::task<> {
+        co_await test_support::until([&] { return ended_scope.load(); });
+        EXPECT_EQ(visible(rn::this_context()), "ambient explicit");
+        ran = true;
+      });
       co_return;
     };
-    auto body = [&]() -> rn::task<> {
-      co_await rn::with_context(explicit_ctx, inner());
-      auto ambient = []() -> rn::task<> {
-        EXPECT_EQ(*rn::this_context().value<user_key>(), "ambient");
-        co_return;
-      };
-      auto [plain, cancel] = rn::context::background().with_cancel();
-      co_await rn::with_context(plain, ambient());
+    auto under = [&]() -> rn::task<> {
+      auto other = rn::context::background().with_value<other_key>("explicit");
+      co_await rn::with_context(other, start());
     };
-    co_await rn::with_value<user_key>("ambient", body());
+    co_await rn::with_value<user_key>("ambient", under());
+    ended_scope = true;
+    co_await test_support::until([&] { return ran.load(); });
+    EXPECT_EQ(visible(*kept), "ambient explicit");
+  };
+  rt.run(app);
+}
+
+// go(ctx, ...) is the explicit form: of values, too, it has those of its context alone.
+TEST(ctx_values, a_goroutine_under_a_context_has_its_values_alone) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    std::atomic<bool> ran{false};
+    auto start = [&]() -> rn::task<> {
+      auto other = rn::context::background().with_value<other_key>("explicit");
+      rn::go(other, [&]() -> rn::task<> {
+        co_await sees("- explicit");
+        ran = true;
+      });
+      co_return;
+    };
+    co_await rn::with_value<user_key>("ambient", start());
+    co_await test_support::until([&] { return ran.load(); });
   };
   rt.run(app);
 }

@@ -452,7 +452,7 @@ TEST(eg, go_yields_false_when_the_group_is_cancelled) {
     g.go(park_for_ever, std::ref(alive));
     for (int i = 0; i < 5; ++i)
       spawners.go([&]() -> rn::task<> {
-        if (!co_await g.go([&] { ++ran; })) ++refused;
+        if (bool runs = co_await g.go([&] { ++ran; }); !runs) ++refused;
       });
     co_await until([&] { return alive == 1 && g.live() == 6; });
     g.cancel();

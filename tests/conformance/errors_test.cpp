@@ -282,11 +282,11 @@ TEST(errors_memory, waking_closing_cancelling_and_timers_do_not_allocate) {
     };
     rn::go([&]() -> rn::task<> {
       at_end e{ended};
-      if (co_await ch.recv()) ++woken;
+      if (auto v = co_await ch.recv()) ++woken;
     });
     rn::go([&]() -> rn::task<> {
       at_end e{ended};
-      if (!co_await other.recv()) ++woken;
+      if (auto v = co_await other.recv(); !v) ++woken;
     });
     rn::go([&]() -> rn::task<> {
       at_end e{ended};

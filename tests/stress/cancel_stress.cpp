@@ -194,7 +194,7 @@ TEST_F(cancel_stress, many_cancel_what_others_wake) {
     };
     auto under = [wait](rn::context c, rn::chan<int> from, std::atomic<int>& n) -> rn::task<> {
       auto work = rn::with_context(std::move(c), wait(std::move(from), n));
-      co_await work;
+      co_await std::move(work);
     };
     int waiting = static_cast<int>(d.between(1, 50));
     for (int i = 0; i < waiting; ++i) rt.go(under, ctx, ch, std::ref(ended));

@@ -287,7 +287,7 @@ TEST_F(channels_stress, waiters_outlive_the_last_handle) {
       EXPECT_TRUE(!another.try_recv());
       g.cancel();
       auto joined = g.wait();
-      co_await joined;
+      co_await std::move(joined);
     });
     rt.shut_down();
     EXPECT_EQ(book.sent, 0);

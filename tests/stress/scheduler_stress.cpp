@@ -132,7 +132,7 @@ TEST_F(scheduler_stress, nobody_waits_behind_a_busy_goroutine) {
     rt.run([&]() -> rn::task<> {
       rn::chan<int> ping(0), pong(0), door(0);
       auto echo = [](rn::chan<int> from, rn::chan<int> to) -> rn::task<> {
-        while (co_await from.recv()) co_await to.send(1);
+        while (auto v = co_await from.recv()) co_await to.send(1);
       };
       rn::go(echo, ping, pong);
       for (unsigned i = d.below(20'000); i > 0; --i) {  // so that the scheduler takes its items for small ones

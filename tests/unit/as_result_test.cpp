@@ -142,6 +142,109 @@ TEST(as_result, the_work_is_unwound_when_it_returns) {
   rt.run(app);
 }
 
+// Sets the flag when its frame dies.
+struct at_end {
+  std::atomic<bool>& flag;
+  ~at_end() { flag = true; }
+};
+
+// As Go's loop that does not look at ctx.Done() goes on: the cancellation was asked for as a value, and is not looked
+// at. The others get their turns, and a kill ends it.
+TEST(as_result, a_loop_around_it_goes_on_after_a_cancel_and_a_kill_ends_it) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    std::atomic<int> rounds{0}, went_on{0};
+    std::atomic<bool> ended{false};
+    rn::go([&]() -> rn::task<> {
+      at_end e{ended};
+      auto loop = [&]() -> rn::task<> {
+        for (;; ++rounds) {
+          auto r = co_await rn::as_result(for_ever());
+          EXPECT_TRUE(r.canceled());
+        }
+      };
+      co_await rn::with_context(ctx, loop());
+      ++went_on;
+    });
+    co_await rn::yield();
+    EXPECT_EQ(rounds, 0);
+    cancel();
+    co_await until([&] { return rounds > 100; });
+    EXPECT_FALSE(ended);
+    ctx.node().cancel(rn::detail::level_kill, false, rn::detail::canceled_cause());
+    co_await until([&] { return ended.load(); });
+    EXPECT_EQ(went_on, 0);
+  };
+  rt.run(app);
+}
+
+TEST(as_result, a_kill_pierces_it_wherever_the_work_waits) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    std::atomic<int> began{0}, went_on{0}, unwound{0};
+    struct counts {
+      std::atomic<int>& n;
+      ~counts() { ++n; }
+    };
+    auto plain = [&]() -> rn::task<> {
+      counts c{unwound};
+      ++began;
+      (void)co_await rn::as_result(for_ever());
+      ++went_on;
+    };
+    auto shielded = [&]() -> rn::task<> {
+      counts c{unwound};
+      ++began;
+      (void)co_await rn::as_result(rn::shield(for_ever()));
+      ++went_on;
+    };
+    auto nested = [&]() -> rn::task<> {
+      counts c{unwound};
+      ++began;
+      (void)co_await rn::as_result(rn::as_result(rn::with_timeout(1h, for_ever())));
+      ++went_on;
+    };
+    auto under = [&](auto work) -> rn::task<> { co_await rn::with_context(ctx, work()); };
+    rn::go(under, plain);
+    rn::go(under, shielded);
+    rn::go(under, nested);
+    co_await until([&] { return began == 3; });
+    ctx.node().cancel(rn::detail::level_kill, false, rn::detail::canceled_cause());
+    co_await until([&] { return unwound == 3; });
+    EXPECT_EQ(went_on, 0);
+  };
+  rt.run(app);
+}
+
+// Only a kill of the context that it stands in: one further inside ends where that ends.
+TEST(as_result, a_kill_of_a_context_inside_of_it_is_absorbed) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<bool> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    ctx.node().cancel(rn::detail::level_kill, false, rn::detail::canceled_cause());
+    auto r = co_await rn::as_result(rn::with_context(ctx, for_ever()));
+    co_await rn::yield();
+    co_return r.canceled();
+  };
+  EXPECT_TRUE(rt.run(app));
+}
+
+// So a shutdown ends it after the grace time, where it would else report a goroutine that is still alive and abort.
+TEST(as_result, a_shutdown_ends_a_loop_around_it) {
+  std::atomic<int> rounds{0};
+  {
+    rn::runtime rt(rn::threads(1), rn::runtime_options().grace(5ms).kill_grace(30s));
+    rt.go([&]() -> rn::task<> {
+      for (;; ++rounds) (void)co_await rn::as_result(rn::sleep(1h));
+    });
+    rt.shut_down();
+    EXPECT_EQ(rt.live(), 0u);
+  }
+  EXPECT_GT(rounds, 0);
+}
+
 TEST(finally, it_cleans_up_after_a_value) {
   rn::runtime rt(rn::threads(1));
   auto app = []() -> rn::task<> {
@@ -276,10 +379,7 @@ TEST(finally, a_kill_pierces_the_cleanup_at_its_first_suspension) {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<bool> began{false}, finished{false}, ended{false};
     rn::go([&]() -> rn::task<> {
-      struct at_end {
-        std::atomic<bool>& flag;
-        ~at_end() { flag = true; }
-      } e{ended};
+      at_end e{ended};
       auto cleanup = [&]() -> rn::task<> {
         began = true;
         co_await for_ever();
@@ -306,10 +406,7 @@ TEST(finally, after_a_kill_the_cleanup_runs_to_its_first_suspension) {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     std::atomic<bool> began{false}, finished{false}, ended{false};
     rn::go([&]() -> rn::task<> {
-      struct at_end {
-        std::atomic<bool>& flag;
-        ~at_end() { flag = true; }
-      } e{ended};
+      at_end e{ended};
       auto cleanup = [&]() -> rn::task<> {
         began = true;
         co_await rn::yield();

@@ -240,6 +240,47 @@ TEST_F(out_of_memory, starting_a_goroutine_from_a_goroutine_throws_and_leaves_no
   }
 }
 
+struct other_key {
+  using type = int;
+};
+
+// with_context, where the values of two contexts have to be put together: thrown by the co_await, and nothing has
+// begun.
+TEST_F(out_of_memory, entering_a_context_throws_and_leaves_nothing) {
+  rn::runtime rt(rn::threads(1));
+  int failures = 0, entered = 0;
+  rt.run([&]() -> rn::task<> {
+    auto ctx = rn::context::background().with_value<other_key>(1).with_value<other_key>(2);
+    auto work = [&]() -> rn::task<> {
+      allocation_watch::here().armed = false;
+      EXPECT_EQ(*rn::this_context().value<key>(), 1);
+      EXPECT_EQ(*rn::this_context().value<other_key>(), 2);
+      ++entered;
+      co_return;
+    };
+    auto under = [&]() -> rn::task<> {
+      auto& watch = allocation_watch::here();
+      for (int n = 0; entered == 0; ++n) {
+        auto frames = rn::detail::frame_pool_stats().live_blocks;
+        try {
+          watch = {true, false, 0, n};
+          co_await rn::with_context(ctx, work());
+        } catch (const std::bad_alloc&) {
+          ++failures;
+        }
+        watch.armed = false;
+        EXPECT_EQ(rn::detail::frame_pool_stats().live_blocks, frames);
+        auto here = rn::this_context();
+        EXPECT_EQ(*here.value<key>(), 1);
+        EXPECT_EQ(here.value<other_key>(), nullptr);
+      }
+    };
+    co_await rn::with_value<key>(1, under());
+  });
+  EXPECT_EQ(entered, 1);
+  EXPECT_EQ(failures, RUNNEL_TEST_OPERATOR_NEW ? 3 : 1);  // the frame of work, and the two values of ctx
+}
+
 rn::task<> wait_at(rn::chan<int> ch, bool sends) {
   if (sends) {
     try {

@@ -3,6 +3,7 @@
 #include <runnel/as_result.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
+#include <runnel/detail/frame_pool.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
@@ -112,6 +113,56 @@ TEST(this_context, handles_may_die_elsewhere_while_their_scope_ends) {
   rt.run(app);
 }
 
+// go(ctx, ...): the goroutine's context hears its runtime's root too, and a handle to it may outlive that runtime.
+TEST(this_context, a_handle_from_a_goroutine_under_a_context_may_outlive_its_runtime) {
+  (void)rn::context::background();
+  auto live_blocks = [] { return rn::detail::frame_pool_stats().live_blocks; };
+  const std::size_t before = live_blocks();
+  std::optional<rn::context> kept;
+  {
+    rn::runtime rt(rn::threads(1));
+    rt.run([&]() -> rn::task<> {
+      rn::chan<void> told(1);
+      rn::go(rn::context::background(), [&kept, told]() -> rn::task<> {
+        kept = rn::this_context();
+        co_await told.send();
+      });
+      co_await told.recv();
+      EXPECT_FALSE(kept->is_done());
+    });
+  }
+  EXPECT_TRUE(kept->is_done());  // its runtime has shut down
+  EXPECT_EQ(live_blocks(), before + 2) << "the handle keeps its node, and the root that its node hears";
+  kept.reset();
+  EXPECT_EQ(live_blocks(), before);
+}
+
+// Its last handles die while the root is cancelled, which walks to it, and while the runtime ends.
+TEST(this_context, handles_from_goroutines_under_a_context_may_die_while_their_runtime_ends) {
+  for (int round = 0; round < 200; ++round) {
+    std::vector<rn::context> kept;
+    std::atomic<bool> ends{false};
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    std::thread other;
+    {
+      rn::runtime rt(rn::threads(2));
+      rt.run([&, &under = ctx]() -> rn::task<> {
+        rn::chan<rn::context> told(8);
+        for (int i = 0; i < 8; ++i)
+          rn::go(under, [told]() -> rn::task<> { co_await told.send(rn::this_context()); });
+        for (int i = 0; i < 8; ++i) kept.push_back(*co_await told.recv());
+      });
+      other = std::thread([&] {
+        while (!ends) std::this_thread::yield();
+        kept.clear();
+      });
+      ends = true;
+      rt.cancel();
+    }
+    other.join();
+  }
+}
+
 // DESIGN section 4: who asks for the ambient context's done() sees it instead of being unwound; after it the next
 // suspension unwinds.
 TEST(context_done, of_the_ambient_context_it_is_seen) {
@@ -169,6 +220,39 @@ TEST(context_done, of_an_ancestor_it_is_seen_from_an_inner_scope) {
     });
     (void)co_await rn::as_result(rn::with_context(ctx, outer()));
     EXPECT_TRUE(seen);
+  };
+  rt.run(app);
+}
+
+// Asking for it again and again is no way to outlive a kill.
+TEST(context_done, a_killed_goroutine_unwinds_there_too) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    auto [done, cancel_done] = rn::context::background().with_cancel();
+    cancel_done();
+    std::atomic<int> rounds{0}, unwound{0};
+    struct counts {
+      std::atomic<int>& n;
+      ~counts() { ++n; }
+    };
+    auto ambient = [&]() -> rn::task<> {
+      counts c{unwound};
+      for (;; ++rounds) co_await rn::done();
+    };
+    auto other = [&, &over = done]() -> rn::task<> {
+      counts c{unwound};
+      for (;; ++rounds) co_await over.done();
+    };
+    auto under = [&, &killed = ctx](auto work) -> rn::task<> { co_await rn::with_context(killed, work()); };
+    rn::go(under, ambient);
+    rn::go(under, other);
+    co_await rn::yield();
+    cancel();
+    co_await until([&] { return rounds > 1'000; });
+    EXPECT_EQ(unwound, 0);
+    ctx.node().cancel(rn::detail::level_kill, false, rn::detail::canceled_cause());
+    co_await until([&] { return unwound == 2; });
   };
   rt.run(app);
 }

@@ -180,7 +180,7 @@ TEST(errgroup, each_go_tells_whether_its_child_runs_also_while_the_group_is_canc
       for (int i = 0; i < 8; ++i)
         spawners.go([&]() -> rn::task<> {
           for (int k = 0; k < 10; ++k)
-            if (co_await g.go([&] { ++ran; })) ++accepted;
+            if (bool runs = co_await g.go([&] { ++ran; })) accepted += runs;
         });
       spawners.go([&]() -> rn::task<> {
         for (int k = 0; k < round; ++k) co_await rn::yield();

@@ -398,7 +398,7 @@ rn::task<std::string> wait_without_memory(rn::chan<int> ch) {
   auto receive = ch.recv();
   try {
     without_memory now;
-    co_await receive;
+    co_await std::move(receive);
   } catch (const std::bad_alloc&) {
     outcome = "bad_alloc";
   }
@@ -439,7 +439,7 @@ TEST_F(fork_join_memory, bad_alloc_that_leaves_a_child_cancels_the_others) {
       EXPECT_EQ(alive, 2);
       auto y = rn::yield();
       without_memory now;
-      co_await y;
+      co_await std::move(y);
     };
     bool failed = false;
     try {
@@ -470,7 +470,7 @@ TEST_F(fork_join_memory, unwinding_needs_no_memory) {
       auto join = g.wait();
       without_memory now;
       g.cancel();
-      co_await join;
+      co_await std::move(join);
     }
     EXPECT_EQ(alive, 0);
   });
@@ -492,7 +492,7 @@ TEST_F(fork_join_memory, a_done_context_and_no_memory) {
       auto inner = rn::all(child(), child());
       try {
         without_memory now;
-        co_await inner;
+        co_await std::move(inner);
         outcome = "went on";
       } catch (const std::bad_alloc&) {
         outcome = "bad_alloc";

@@ -333,6 +333,44 @@ TEST_F(go, an_error_without_a_handler_is_printed_and_cancels_everything) {
   EXPECT_NE(printed.find("go_test.cpp"), std::string::npos) << printed;
 }
 
+int count(const std::string& text, const std::string& what) {
+  int n = 0;
+  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += what.size()) ++n;
+  return n;
+}
+
+// The library's own errors begin with its name, and so do its lines: it is said once.
+TEST_F(go, an_error_of_the_librarys_own_is_printed_with_its_name_once) {
+  ::testing::internal::CaptureStderr();
+  {
+    rn::runtime rt(rn::threads(1));
+    rt.run([]() -> rn::task<> {
+      rn::go([] { throw rn::canceled(); });
+      rn::go([] { throw rn::deadline_exceeded(); });
+      co_await eventually([] { return rn::detail::runtime_core::here()->live() == 1; });
+    });
+    rt.core().unobserved(std::make_exception_ptr(rn::closed_channel()), std::source_location::current());
+    EXPECT_THROW(rt.run([]() -> rn::task<> {
+                   rn::go([] { rn::chan<int>().close(); });
+                   co_await rn::chan<int>().recv();
+                 }),
+                 rn::canceled);
+  }
+  std::string printed = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(count(printed, "\n"), 4) << printed;
+  EXPECT_EQ(count(printed, "runnel: "), 4) << printed;
+  EXPECT_EQ(count(printed, "deadline exceeded (started at "), 1) << printed;
+  EXPECT_EQ(count(printed, "close of the nil channel (started at "), 1) << printed;
+}
+
+// What runtime::run was given has no place, and none is made up.
+TEST_F(go, an_unknown_place_is_not_printed) {
+  ::testing::internal::CaptureStderr();
+  rn::runtime rt(rn::threads(1));
+  rt.core().unobserved(std::make_exception_ptr(std::runtime_error("on purpose")), std::source_location());
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "runnel: an error that nobody waits for: on purpose\n");
+}
+
 rn::task<int> app_with_a_failing_goroutine() {
   rn::go(fails, "on purpose");
   co_await rn::chan<int>().recv();

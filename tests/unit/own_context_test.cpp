@@ -150,6 +150,24 @@ TEST(own_context, its_values_and_deadline_are_in_force_inside_and_not_after) {
   rt.run(app);
 }
 
+// The ambient values show behind those of the context, as with with_context.
+TEST(own_context, the_ambient_values_show_behind_its_own) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    struct other_key {
+      using type = int;
+    };
+    auto both = [](rn::context) -> rn::task<std::string> {
+      auto here = rn::this_context();
+      co_return *here.value<name_key>() + std::to_string(*here.value<other_key>());
+    };
+    auto ann = rn::context::background().with_value<name_key>("ann");
+    auto under = [&]() -> rn::task<> { EXPECT_EQ(co_await both(ann), "ann1"); };
+    co_await rn::with_value<name_key>("bob", rn::with_value<other_key>(1, under()));
+  };
+  rt.run(app);
+}
+
 TEST(own_context, an_exception_passes_and_the_context_is_left) {
   rn::runtime rt(rn::threads(1));
   auto app = []() -> rn::task<> {

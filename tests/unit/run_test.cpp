@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -57,6 +58,12 @@ TEST_F(run_test, it_returns_1_after_an_exception_and_prints_its_message) {
                 co_return;
               })),
               ExitedWithCode(1), "not a std::exception");
+}
+
+TEST_F(run_test, an_error_of_the_librarys_own_is_printed_with_its_name_once) {
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(rn::run(rn::threads(1), [] { rn::chan<int>().close(); }), 1);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "runnel: an exception left the app: close of the nil channel\n");
 }
 
 TEST_F(run_test, it_returns_1_after_an_error_in_a_goroutine) {
@@ -129,14 +136,33 @@ TEST_F(run_test, an_app_that_finishes_after_a_signal_returns_its_own_int) {
               ExitedWithCode(9), "");
 }
 
+// Somebody presses Ctrl-C again, or the service manager has lost its patience.
 TEST_F(run_test, a_second_signal_ends_it_at_once) {
-  EXPECT_EXIT(leave_with(rn::run(rn::threads(2), []() -> rn::task<> {
-                ::kill(::getpid(), SIGINT);
-                co_await rn::this_context().done();
-                ::kill(::getpid(), SIGINT);
-                co_await rn::shield(for_ever());
-              })),
-              KilledBySignal(SIGINT), "");
+  auto app = [](int second) -> rn::task<> {
+    ::kill(::getpid(), SIGINT);
+    co_await rn::this_context().done();
+    co_await rn::shield(rn::sleep(300ms));  // a person's second time, not an echo
+    ::kill(::getpid(), second);
+    co_await rn::shield(for_ever());
+  };
+  EXPECT_EXIT(leave_with(rn::run(rn::threads(2), app, SIGINT)), KilledBySignal(SIGINT), "");
+  EXPECT_EXIT(leave_with(rn::run(rn::threads(2), app, SIGTERM)), KilledBySignal(SIGTERM), "");
+}
+
+// timeout(1) signals the process and then its group; a terminal signals the group, and a wrapper in it hands that on.
+TEST_F(run_test, a_signal_that_comes_twice_at_once_is_one) {
+  auto app = [](int second) -> rn::task<> {
+    auto first = std::chrono::steady_clock::now();
+    ::kill(::getpid(), SIGINT);
+    co_await rn::this_context().done();
+    for (int i = 0; i < 3 && std::chrono::steady_clock::now() - first < 100ms; ++i) {
+      ::kill(::getpid(), second);
+      co_await rn::shield(rn::sleep(2ms));  // each is seen on its own
+    }
+    co_await rn::yield();
+  };
+  EXPECT_EXIT(leave_with(rn::run(rn::threads(2), app, SIGINT)), ExitedWithCode(128 + SIGINT), "");
+  EXPECT_EXIT(leave_with(rn::run(rn::threads(2), app, SIGTERM)), ExitedWithCode(128 + SIGINT), "");
 }
 
 int handled = 0;

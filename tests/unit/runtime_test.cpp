@@ -408,7 +408,7 @@ TEST(runtime, a_goroutine_keeps_its_runtime) {
   rn::chan<int> ch(0);
   std::atomic<bool> done{false};
   a.go([&]() -> rn::task<> {
-    while (co_await ch.recv()) EXPECT_EQ(std::this_thread::get_id(), a_thread);
+    while (auto v = co_await ch.recv()) EXPECT_EQ(std::this_thread::get_id(), a_thread);
     done = true;
   });
   b.run([&]() -> rn::task<> {

@@ -19,15 +19,20 @@
 
 namespace runnel::detail {
 
-// What a with_ form awaits: a task, or one of the library's operations, which is wrapped into one. The operation is
-// a temporary of the same co_await expression: it is there until that ends.
+// What a with_ form awaits: a task, or one of the library's operations, which moves into the frame of one. So the form
+// owns its work, and may be kept and awaited later.
 template <class T>
 task<T> as_task(task<T>&& t) noexcept {
   return std::move(t);
 }
+template <class A>
+auto await_operation(A operation) -> task<decltype(operation.resume())> {
+  co_return co_await std::move(operation);
+}
 template <own_awaitable A>
-auto as_task(A&& operation) -> task<decltype(operation.resume())> {
-  co_return co_await operation;
+auto as_task(A&& operation) {
+  static_assert(!std::is_lvalue_reference_v<A>, "an operation is awaited once, as an rvalue: pass std::move(op)");
+  return await_operation<std::remove_cvref_t<A>>(std::move(operation));
 }
 template <class A>
 using awaited_t = typename std::remove_cvref_t<decltype(as_task(std::declval<A>()))>::value_type;
@@ -54,7 +59,7 @@ class boundary : public awaitable_base, protected task_link<T> {
 
  protected:
   explicit boundary(task<T> t) noexcept : x_child(t.release()) {}
-  boundary(const boundary&) = delete;
+  boundary(boundary&& other) noexcept : x_child(std::exchange(other.x_child, nullptr)) {}  // until it is awaited
   boundary& operator=(const boundary&) = delete;
   ~boundary() {
     if (x_child) x_child->handle().destroy();

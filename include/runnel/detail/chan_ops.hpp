@@ -126,6 +126,8 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
   channel_operation(const channel_operation&) = delete;
   channel_operation& operator=(const channel_operation&) = delete;
   ~channel_operation() = default;
+  // What it was made for; until it is awaited.
+  chan_core* core() const noexcept { return static_cast<chan_core*>(x_waiter.before_parking); }
 
   RUNNEL_ALWAYS_INLINE void check_sent() const {
     if (x_waiter.outcome != transfer::done) [[unlikely]]
@@ -178,6 +180,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
 template <class T> class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<element_of<T>>> {
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
+  recv_operation(recv_operation&& other) noexcept : recv_operation::channel_operation(other.core()) {}
   ~recv_operation() {
     if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
       this->x_waiter.discard();
@@ -214,6 +217,8 @@ template <class T> class send_operation : public channel_operation<sending<eleme
   template <class... A>
   explicit send_operation(chan_core* core, std::in_place_t, A&&... args)
       : send_operation::channel_operation(core, x_element), x_element(make_element<T>(std::forward<A>(args)...)) {}
+  send_operation(send_operation&& other) noexcept
+      : send_operation::channel_operation(other.core(), x_element), x_element(std::move(other.x_element)) {}
   RUNNEL_ALWAYS_INLINE void resume() const { this->check_sent(); }
 
  private:
@@ -223,6 +228,8 @@ template <class T> class send_operation : public channel_operation<sending<eleme
 template <class T> class send_moved_operation : public channel_operation<sending<T>, send_waiter<T>> {
  public:
   send_moved_operation(chan_core* core, T& value) noexcept : send_moved_operation::channel_operation(core, value) {}
+  send_moved_operation(send_moved_operation&& other) noexcept
+      : send_moved_operation::channel_operation(other.core(), *other.x_waiter.source) {}
   void resume() const { this->check_sent(); }
 };
 

@@ -21,8 +21,8 @@ struct context_value : std::enable_shared_from_this<context_value> {
 using context_values = std::shared_ptr<const context_value>;
 
 // Invariants:
-//   1. A node with a parent on the heap holds a reference to it. A parent in a frame orphans its children before it
-//      dies (cancel_node), so that they may outlive it.
+//   1. A node with a parent on the heap holds a reference to it, and to the root that it hears beside. A parent in a
+//      frame orphans its children before it dies (cancel_node), so that they may outlive it.
 //   2. The deadline, if it is this node's own, is armed from arm() until the node is done, or gone.
 //
 //   x_uses   handles, goroutines at home here, and children; the last one ends the node
@@ -42,11 +42,13 @@ class context_node final : public cancel_node, private deadline_timer {
     while (node && node->x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // acq_rel: all uses before the end
       node->disarm();
       node->unlist_hook(node->x_call_off);
-      if (node->x_also) node->x_also->unlist(node->x_edge);
-      node->detach_from_unpinned_parent();
+      context_node* root = node->x_root_use;
+      if (root) root->unlist(node->x_edge);
+      node->detach_from_unpinned_parent();  // a walk that came by the edge has gone back up when this returns
       context_node* parent = node->x_parent_use;
       delete node;
-      node = parent;  // a chain of last uses ends without recursion
+      if (root) root->release();  // one call deep: a root has nothing above it
+      node = parent;              // a chain of last uses ends without recursion
     }
   }
 
@@ -56,10 +58,11 @@ class context_node final : public cancel_node, private deadline_timer {
     x_parent_use = &parent;
     attach(parent, deadline_ns);
   }
-  // Hears this node too: one that outlives this one.
-  void also_hear(cancel_node& other) noexcept {
-    x_also = &other;
-    other.list_edge(x_edge);
+  // Hears a root too, beside its parent, and keeps it alive: a handle to this node may outlive the root's runtime.
+  void also_hear(context_node& root) noexcept {
+    root.retain();
+    x_root_use = &root;
+    root.list_edge(x_edge);
   }
   // Arms the deadline, if it is nearer than the parent's.
   void arm(timer_service& timers, std::int64_t deadline_ns, std::exception_ptr cause, std::shared_ptr<void> keep) {
@@ -73,7 +76,7 @@ class context_node final : public cancel_node, private deadline_timer {
   std::atomic<std::size_t> x_uses{1};
   context_node* x_parent_use = nullptr;
   context_values x_held_values;
-  cancel_node* x_also = nullptr;
+  context_node* x_root_use = nullptr;
   cancel_edge x_edge{*this};
 
   // Cancelled from above: the timer is released at once (CTX-19).

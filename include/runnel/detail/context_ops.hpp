@@ -51,12 +51,31 @@ inline context_values share_values(const context_value* values) {
   return values ? values->shared_from_this() : nullptr;
 }
 template <class Key>
-context_values bind_value(const context_value* outer, value_of<Key> value) {
+std::shared_ptr<context_value> bind_value(const context_value* outer, value_of<Key> value) {
   auto bound = std::make_shared<context_value>();
   bound->outer = share_values(outer);
   bound->key = &key_identity<Key>;
   bound->value = std::make_shared<value_of<Key>>(std::move(value));
   return bound;
+}
+// The values of `nearer` before those of `outer`. Allocates only where both have some and nearer does not go on into
+// outer by itself: then what is nearer is bound anew. Throws bad_alloc.
+inline context_values join_values(const context_value* nearer, const context_value* outer) {
+  if (!nearer) return share_values(outer);
+  const context_value* end = nearer;
+  while (end && end != outer) end = end->outer.get();
+  if (end == outer) return share_values(nearer);  // also where outer has none
+  context_values joined;
+  for (context_values* at = &joined; nearer; nearer = nearer->outer.get()) {
+    auto copy = std::make_shared<context_value>();
+    copy->key = nearer->key;
+    copy->value = nearer->value;
+    context_values* next = &copy->outer;
+    *at = std::move(copy);
+    at = next;
+    if (!nearer->outer) *at = share_values(outer);
+  }
+  return joined;
 }
 template <class Key>
 const value_of<Key>* find_value(const context_value* values) noexcept {
@@ -74,7 +93,7 @@ class done_operation : public awaitable_base, private cancel_hook {
   // Of a context that outlives this; without one, of the ambient context.
   explicit done_operation(cancel_node& node) noexcept : x_node(&node) { cancel_hook::fire = &node_is_done; }
   done_operation() noexcept { cancel_hook::fire = &node_is_done; }
-  done_operation(const done_operation&) = delete;
+  done_operation(done_operation&& other) noexcept : x_node(other.x_node) { cancel_hook::fire = &node_is_done; }
   done_operation& operator=(const done_operation&) = delete;
   ~done_operation() {
     if (x_listed) x_node->unlist_hook(*this);
@@ -86,8 +105,8 @@ class done_operation : public awaitable_base, private cancel_hook {
     cancel_node* ambient = g.context.load(std::memory_order_relaxed);
     if (!x_node || x_node->stands_for(*ambient)) x_node = ambient;  // told before g is interrupted: invariant 6 there
     x_listed = x_node->list_hook(*this);
+    if (due && (x_listed || ambient->killed())) return stop_here(g, leaf), true;
     if (!x_listed) return spend_budget(g, leaf);  // even where the ambient context is done: this is how one asks
-    if (due) return stop_here(g, leaf), true;
     park_lock& q = hashed_lock(this);
     bool biased = q.lock(nullptr);
     bool fired = x_fired;

@@ -43,7 +43,7 @@ template <class T> struct fork_child : fork_child_base, task_link<T> {
     const link_ops& ops;
   };
   explicit fork_child(origin from) noexcept : fork_child_base(from.join, from.entry), task_link<T>(from.ops) {
-    entry->cont = this;
+    if (entry) entry->cont = this;
   }
 };
 

@@ -9,6 +9,7 @@
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>
 #include <runnel/waiter.hpp>
@@ -240,7 +241,7 @@ class group_core : public goroutine_owner {
                  "with_errgroup, which joins. Those that wait:\n",
                  live());
     x_node.for_each_goroutine([](const goroutine& g) {
-      std::fprintf(stderr, "  started at %s:%u\n", g.where.file_name(), static_cast<unsigned>(g.where.line()));
+      std::fprintf(stderr, "  %s\n", started_at(g.where).c_str());
     });
     std::abort();
   }

@@ -230,7 +230,8 @@ inline void resume(promise_base* p) { p->handle().resume(); }
 //   bool suspend(promise_base* leaf)   true: the frame stays suspended, and this object may already be gone;
 //                                      or it returns the handle of what runs instead
 //   R resume()                         the result, when the frame goes on
-// and is awaited through operation_awaiter, so that only this library's coroutines can await it.
+// and is awaited through operation_awaiter, so that only this library's coroutines can await it. It can be moved until
+// it is awaited, and never afterwards.
 struct awaitable_base {};
 
 // By value and with a reference: g++ 12 copies what await_transform returns by reference.

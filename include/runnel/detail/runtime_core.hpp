@@ -7,6 +7,7 @@
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/scheduler_core.hpp>
 #include <runnel/detail/spawn.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/detail/timer_service.hpp>
 #include <runnel/error.hpp>
 
@@ -20,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <source_location>
+#include <string>
 #include <utility>
 
 namespace runnel {
@@ -234,15 +236,16 @@ class runtime_core : public goroutine_owner {
     }
   }
   static void print(const char* what, const goroutine_error& e) noexcept {
-    std::fprintf(stderr, "runnel: %s: %s (started at %s:%u)\n", what, what_of(e.error).c_str(), e.where.file_name(),
-                 static_cast<unsigned>(e.where.line()));
+    bool known = e.where.line() != 0;
+    std::fprintf(stderr, known ? "runnel: %s: %s (%s)\n" : "runnel: %s: %s\n", what, what_of(e.error).c_str(),
+                 started_at(e.where).c_str());
   }
   void report_stuck() noexcept {
     std::fprintf(stderr, "runnel: %zu goroutines are still alive after cancel and kill:\n", live());
     std::size_t named = 0;
     root.for_each_goroutine([&](const goroutine& g) {
       ++named;
-      std::fprintf(stderr, "  started at %s:%u, %s\n", g.where.file_name(), static_cast<unsigned>(g.where.line()),
+      std::fprintf(stderr, "  %s, %s\n", started_at(g.where).c_str(),
                    g.word.load(std::memory_order_relaxed) == 0 ? "running, runnable or in a join" : "parked");
     });
     if (auto all = live(); all > named)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/signals.hpp: SIGINT and SIGTERM cancel a runtime; a second one ends the program.
+// runnel/detail/signals.hpp: SIGINT and SIGTERM cancel a runtime; one that comes later ends the program.
 // Layer: L2
 #pragma once
 
@@ -8,16 +8,22 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
+#include <cstdint>
+#include <ctime>
+#include <thread>
+
 #include <fcntl.h>
 #include <poll.h>
-#include <thread>
 #include <unistd.h>
 
 namespace runnel::detail {
 
 // The handler only writes to a pipe; a thread that sleeps on it does the rest. One watch at a time has the signals; a
 // second one, of a run() inside another program's run(), leaves them alone.
+//
+// What comes within `echo` of the first signal is that signal again: timeout(1) signals its child and then the child's
+// group, a terminal signals the group and a wrapper in it hands that on to its child. A person who presses twice, and
+// a service manager that has waited in vain, are slower. The handler takes the time: the thread may be late.
 //
 //   x_received  the first signal; written by the watching thread; read when the app has ended
 class signal_watch {
@@ -38,8 +44,8 @@ class signal_watch {
     if (!x_thread.joinable()) return;
     for (int i = 0; i < 2; ++i) ::sigaction(signals[i], &x_before[i], nullptr);
     s_write_end.store(-1);
-    char end = 0;
-    while (::write(x_pipe[1], &end, 1) < 0 && errno == EINTR) {}
+    arrival end{0, 0};
+    while (::write(x_pipe[1], &end, sizeof end) < 0 && (errno == EINTR || errno == EAGAIN)) std::this_thread::yield();
     x_thread.join();
     ::close(x_pipe[0]);
     ::close(x_pipe[1]);
@@ -49,28 +55,40 @@ class signal_watch {
 
  private:
   static constexpr int signals[2] = {SIGINT, SIGTERM};
+  static constexpr std::int64_t echo = 200'000'000;  // ns
   static inline std::atomic<int> s_write_end{-1};
 
-  static void on_signal(int number) {
+  // What goes through the pipe, whole or not at all. Number 0: the watch ends.
+  struct arrival {
+    int number;
+    std::int64_t at_ns;
+  };
+
+  static void on_signal(int number) {  // nothing here but what a handler may call
     int before = errno;
-    auto byte = static_cast<char>(number);
-    if (int fd = s_write_end.load(); fd != -1) (void)!::write(fd, &byte, 1);
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    arrival a{number, std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec};
+    if (int fd = s_write_end.load(); fd != -1) (void)!::write(fd, &a, sizeof a);
     errno = before;
   }
   void watch() noexcept {
+    std::int64_t first_at = 0;
     for (;;) {
       pollfd readable{x_pipe[0], POLLIN, 0};
       if (::poll(&readable, 1, -1) < 0 && errno != EINTR) return;
-      char number = 0;
-      if (::read(x_pipe[0], &number, 1) != 1) continue;
-      if (number == 0) return;
-      if (received() != 0) {  // the second: at once, as if we had never handled it
-        ::signal(number, SIG_DFL);
-        ::raise(number);
+      arrival next{};
+      if (::read(x_pipe[0], &next, sizeof next) != sizeof next) continue;
+      if (next.number == 0) return;
+      if (received() == 0) {
+        first_at = next.at_ns;
+        x_received.store(next.number, std::memory_order_release);
+        x_runtime.cancel();
+      } else if (next.at_ns - first_at >= echo) {  // at once, as if we had never handled it
+        ::signal(next.number, SIG_DFL);
+        ::raise(next.number);
         return;
       }
-      x_received.store(number, std::memory_order_release);
-      x_runtime.cancel();
     }
   }
 

@@ -109,40 +109,6 @@ inline goroutine* make_goroutine(processor& some, cancel_node& home, goroutine_o
   return g;
 }
 
-// go(f, args...) with the place of the call: a pack cannot be followed by the defaulted place, so there is an overload
-// for each number of arguments. Self has go_at(where, f, args...).
-template <class Self>
-class spawner {
-  using place = std::source_location;
-
- public:
-  template <class F>
-  auto go(F&& f, place where = place::current()) {
-    return self().go_at(where, std::forward<F>(f));
-  }
-  template <class F, class A>
-  auto go(F&& f, A&& a, place where = place::current()) {
-    return self().go_at(where, std::forward<F>(f), std::forward<A>(a));
-  }
-  template <class F, class A, class B>
-  auto go(F&& f, A&& a, B&& b, place where = place::current()) {
-    return self().go_at(where, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b));
-  }
-  template <class F, class A, class B, class C>
-  auto go(F&& f, A&& a, B&& b, C&& c, place where = place::current()) {
-    return self().go_at(where, std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
-  }
-  template <class F, class A, class B, class C, class... D>
-    requires(sizeof...(D) > 0)
-  auto go(F&& f, A&& a, B&& b, C&& c, D&&... d) {
-    return self().go_at(place(), std::forward<F>(f), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c),
-                        std::forward<D>(d)...);
-  }
-
- private:
-  Self& self() noexcept { return static_cast<Self&>(*this); }
-};
-
 // Takes back a goroutine that never ran. Its owner hears nothing.
 inline void discard_goroutine(goroutine& g) noexcept {
   g.leaf()->handle().destroy();

@@ -71,6 +71,7 @@ class wait_group {
   class wait_operation : public detail::awaitable_base {
    public:
     explicit wait_operation(wait_group& group) noexcept : x_group(group) {}
+    wait_operation(wait_operation&& other) noexcept : x_group(other.x_group) {}
     bool suspend(detail::promise_base* leaf) {
       detail::goroutine& g = detail::goroutine_of(leaf);
       if (!detail::enter_operation(g)) return detail::stop_here(g, leaf), true;
