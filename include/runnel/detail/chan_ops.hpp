@@ -86,7 +86,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
  public:
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
-    auto* core = static_cast<chan_core*>(x_waiter.before_parking);
+    auto* core = this->core();
     if (!enter_operation(g)) [[unlikely]]
       return stop_here(g, leaf), true;
     if (!core) [[unlikely]]
@@ -120,9 +120,12 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
     if (x_waiter.outcome != transfer::done) [[unlikely]]
       throw closed_channel();
   }
+  // While it does not wait.
+  chan_core* core() const noexcept { return static_cast<chan_core*>(x_waiter.before_parking); }
   Waiter x_waiter;
 
  private:
+  friend struct select_access;
   RUNNEL_NOINLINE bool wait_for_ever(goroutine& g, promise_base* leaf) noexcept {
     bool biased = nil_channel::lock.lock(nullptr);
     bool parked = park(g, leaf, nil_channel::lock, x_waiter, nil_channel::waiters);
@@ -135,6 +138,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
 template <class T> class recv_operation : public channel_operation<recv_operation<T>, recv_waiter<element_of<T>>> {
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
+  recv_operation(recv_operation&& other) noexcept : recv_operation::channel_operation(other.core()) {}
   ~recv_operation() {
     if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
       this->x_waiter.discard();
@@ -157,6 +161,8 @@ template <class T> class send_operation : public channel_operation<sending<eleme
   template <class... A>
   explicit send_operation(chan_core* core, std::in_place_t, A&&... args)
       : send_operation::channel_operation(core, x_element), x_element(make_element<T>(std::forward<A>(args)...)) {}
+  send_operation(send_operation&& other) noexcept
+      : send_operation::channel_operation(other.core(), x_element), x_element(std::move(other.x_element)) {}
   void resume() const { this->check_sent(); }
 
  private:
@@ -166,6 +172,8 @@ template <class T> class send_operation : public channel_operation<sending<eleme
 template <class T> class send_moved_operation : public channel_operation<sending<T>, send_waiter<T>> {
  public:
   send_moved_operation(chan_core* core, T& value) noexcept : send_moved_operation::channel_operation(core, value) {}
+  send_moved_operation(send_moved_operation&& other) noexcept
+      : send_moved_operation::channel_operation(other.core(), *other.x_waiter.source) {}
   void resume() const { this->check_sent(); }
 };
 
