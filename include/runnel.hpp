@@ -21,8 +21,9 @@
 #include <runnel/adopt.hpp>
 #include <runnel/waiter.hpp>
 
-// Synchronisation and channels.
+// Synchronisation, channels and select.
 #include <runnel/chan.hpp>
+#include <runnel/select.hpp>
 #include <runnel/sync/wait_group.hpp>
 
 // Contexts: cancellation, deadlines, values, clean-up; time.
