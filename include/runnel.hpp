@@ -24,6 +24,7 @@
 // Synchronisation, channels and select.
 #include <runnel/chan.hpp>
 #include <runnel/select.hpp>
+#include <runnel/select_loop.hpp>
 #include <runnel/sync/wait_group.hpp>
 
 // Contexts: cancellation, deadlines, values, clean-up; time.

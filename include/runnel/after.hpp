@@ -20,6 +20,8 @@ namespace detail {
 // select_loop), and at the latest when this dies.
 class after_operation final : private timer_core, public tick_operation {
  public:
+  static constexpr bool is_lasting = false;
+
   after_operation(runtime_core& runtime, std::int64_t wait_ns) noexcept
       : timer_core(runtime), tick_operation(static_cast<timer_core&>(*this)) {
     timer_core::set(saturating_add(timer_core::now(), wait_ns), 0);  // nobody else knows it yet
@@ -40,7 +42,9 @@ class after_operation final : private timer_core, public tick_operation {
     timer_core::leave_wheel();
     x_listed = false;
   }
+  // In a loop.
   void stay() noexcept { x_stays = true; }
+  void silence() const noexcept {}  // it has ticked
 
  private:
   bool x_listed = false;  // may be in the wheel

@@ -9,11 +9,11 @@
 #include <runnel/detail/scoped_operation.hpp>
 #include <runnel/detail/select_case.hpp>
 #include <runnel/detail/select_operation.hpp>
+#include <runnel/detail/select_range.hpp>
 #include <runnel/task.hpp>
 
 #include <concepts>
 #include <cstddef>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -122,14 +122,40 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// Complexity: O(cases). Allocates nothing, but frames for handlers that are coroutines.
 /// Contract: SEMANTICS.md SEL-01 to SEL-20 and SEL-C01 to SEL-C07.
 template <class... Cases>
+  requires(!detail::operation_range<Cases> && ...)
 [[nodiscard("co_await it: a select alone waits for nothing")]] auto select(Cases&&... cases) {
   detail::refuse_hazardous<Cases...>();
   return detail::make_select<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
+  requires(!detail::operation_range<Cases> && ...)
 [[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, Cases&&... cases) {
   detail::refuse_hazardous<Cases...>();
   return detail::make_select<true>(detail::as_case(cases)...);
+}
+
+/// The same over a range of operations of one type, of any length up to 65536: `std::vector ops{a.recv(), ...}` and
+/// `auto r = co_await rn::select(ops)`. The operations can be used again.
+///
+/// Returns: a selected: which one, r.index(), and what it yielded, r.get().
+/// Throws: misuse_error for too many, bad_alloc, at the call, with no effect; what the operation throws.
+/// Complexity: O(n); for more than 16 operations a few allocations, at the call.
+template <detail::operation_range R>
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations) {
+  return detail::range_select<false, false, std::remove_reference_t<R>>(operations);
+}
+template <detail::operation_range R>
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations) {
+  return detail::range_select<true, false, std::remove_reference_t<R>>(operations);
+}
+/// The same, and if none is ready it yields an empty selected at once.
+template <detail::operation_range R>
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations, otherwise_t) {
+  return detail::range_select<false, true, std::remove_reference_t<R>>(operations);
+}
+template <detail::operation_range R>
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations, otherwise_t) {
+  return detail::range_select<true, true, std::remove_reference_t<R>>(operations);
 }
 
 }  // namespace runnel

@@ -139,6 +139,10 @@ template <class T> class recv_operation : public channel_operation<recv_operatio
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
   recv_operation(recv_operation&& other) noexcept : recv_operation::channel_operation(other.core()) {}
+  recv_operation& operator=(recv_operation&& other) noexcept {
+    this->x_waiter.before_parking = other.core();
+    return *this;
+  }
   ~recv_operation() {
     if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
       this->x_waiter.discard();

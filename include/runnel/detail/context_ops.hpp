@@ -108,13 +108,15 @@ class done_operation final : public awaitable_base, public wait_source, private 
     x_node = !x_given || x_given->stands_for(*ambient) ? ambient : x_given;
     waiter::kind = waiter::kind_t::plain;
   }
-  bool looks_ready(goroutine&) noexcept override { return x_node->due(); }
-  bool ready(goroutine&) noexcept override { return x_node->due(); }
+  bool looks_ready(goroutine& me) noexcept override { return ready(me); }
+  bool ready(goroutine&) noexcept override { return !x_silent && x_node->due(); }
   void take(goroutine&) noexcept override { outcome = outcome_t::done; }
-  listed_t join_queue(goroutine&) noexcept override { return {.listed = x_node->list_hook(*this)}; }
+  listed_t join_queue(goroutine&) noexcept override { return {.listed = x_silent || x_node->list_hook(*this)}; }
   void leave_queue() noexcept override { x_node->unlist_hook(*this); }
   void value() const noexcept {}
   cancel_node& node() const noexcept { return *x_node; }
+  // In a loop, once it has been told.
+  void silence() noexcept { x_silent = true; }
 
  private:
   static void node_is_done(cancel_hook& hook, wake_batch& wakes) noexcept {
@@ -134,6 +136,7 @@ class done_operation final : public awaitable_base, public wait_source, private 
   list_head x_queue;
   bool x_listed = false;
   bool x_fired = false;
+  bool x_silent = false;
 };
 
 // A function that runs when a context is done, in a goroutine that is made beforehand, so that cancelling never

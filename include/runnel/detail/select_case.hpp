@@ -6,11 +6,15 @@
 #include <runnel/compiler.hpp>
 #include <runnel/detail/chan_core.hpp>
 #include <runnel/detail/chan_ops.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/processor.hpp>
 #include <runnel/detail/select_core.hpp>
 #include <runnel/detail/wait_source.hpp>
 #include <runnel/task.hpp>
 
 #include <concepts>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <type_traits>
 #include <utility>
@@ -50,6 +54,71 @@ concept selectable = channel_case<Op> || source_case<Op> || otherwise_case<Op>;
 // The end of a context.
 template <class Op>
 concept done_case = source_case<Op> && requires { requires Op::is_done; };
+
+// One look, without any lock.
+template <class Op> bool looks_ready(Op& op, [[maybe_unused]] goroutine& g) noexcept {
+  if constexpr (channel_case<Op>) {
+    chan_core* core = select_access::core(op);
+    if (!core) return false;
+    if (core->is_closed()) return true;
+    if constexpr (sends<Op>)
+      return core->len() < core->cap() || !core->receivers.looks_empty();
+    else
+      return core->len() > 0 || !core->senders.looks_empty();
+  } else if constexpr (source_case<Op>) {
+    return op.looks_ready(g);
+  }
+  return false;
+}
+// Under the lock.
+template <class Op> bool is_ready(Op& op, [[maybe_unused]] goroutine& g) noexcept {
+  if constexpr (channel_case<Op>) {
+    chan_core* core = select_access::core(op);
+    return core && channel_slot(*core, select_access::own(op), sends<Op>).ready();
+  } else if constexpr (source_case<Op>) {
+    return op.ready(g);
+  }
+  return false;
+}
+// Takes what is ready, under the lock. False: its peers are claimed by others.
+template <class Op> bool take_ready(Op& op, [[maybe_unused]] goroutine& g, [[maybe_unused]] woken& peer) noexcept {
+  if constexpr (channel_case<Op>)
+    return select_access::attempt(op, *select_access::core(op), peer);
+  else if constexpr (source_case<Op>)
+    return op.take(g), true;
+  return false;
+}
+// Takes what looks ready. False: others were quicker.
+template <class Op> bool try_case(Op& op, goroutine& g) noexcept {
+  if constexpr (channel_case<Op>) {
+    chan_core& core = *select_access::core(op);
+    processor& here = *g.proc;
+    woken peer;
+    bool biased = core.lock().lock(&here);
+    bool done = select_access::attempt(op, core, peer);
+    core.lock().unlock(biased);
+    peer.fire(here);
+    return done;
+  } else if constexpr (source_case<Op>) {
+    source_guard hold(op);
+    return op.ready(g) && (op.take(g), true);
+  }
+  return false;
+}
+// Lists it with what a select registers with, as case `index`.
+template <class Op>
+void list_case(Op& op, std::size_t index, channel_slot*& slots, wait_source**& sources) noexcept {
+  if constexpr (channel_case<Op>) {
+    if (chan_core* core = select_access::core(op)) {
+      waiter& own = select_access::own(op);
+      own.index = static_cast<std::uint16_t>(index);
+      *slots++ = channel_slot(*core, own, sends<Op>);
+    }
+  } else if constexpr (source_case<Op>) {
+    op.index = static_cast<std::uint16_t>(index);
+    *sources++ = &op;
+  }
+}
 
 // What the operation yields.
 template <class Op> decltype(auto) take_value(Op& op) {

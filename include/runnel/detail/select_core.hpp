@@ -86,7 +86,7 @@ class select_core : private scope_base {
  protected:
   enum class outcome_t : std::uint8_t { parked, committed, stopped, again };
   // The ordinary operation of a channel case, under its channel's lock. False: it would have to wait.
-  using attempt_t = bool (*)(select_core&, std::size_t index, woken& peer) noexcept;
+  using attempt_t = bool (*)(select_core&, std::size_t index, goroutine& g, woken& peer) noexcept;
 
   select_core() noexcept = default;
   select_core(const select_core&) = delete;
@@ -151,21 +151,6 @@ class select_core : private scope_base {
     choose(word::index_of(g.word.load(std::memory_order_relaxed)));
     g.word.store(0, std::memory_order_relaxed);
   }
-
-  // A source's lock, if it has one.
-  class optional_guard {
-   public:
-    explicit optional_guard(park_lock* lock) noexcept : x_lock(lock), x_biased(lock && lock->lock(nullptr)) {}
-    ~optional_guard() {
-      if (x_lock) x_lock->unlock(x_biased);
-    }
-    optional_guard(const optional_guard&) = delete;
-    optional_guard& operator=(const optional_guard&) = delete;
-
-   private:
-    park_lock* x_lock;
-    bool x_biased;
-  };
 
   // For `otherwise`: all locks, each once, channels by address, then sources by address; and all of them held.
   std::size_t collect_locks(park_lock** locks) noexcept {
@@ -235,7 +220,7 @@ class select_core : private scope_base {
       woken peer;
       if (claim_self(g)) {
         choose(ready->own().index);
-        result = attempt(*this, x_chosen, peer) ? step_t::committed : step_t::nothing;
+        result = attempt(*this, x_chosen, g, peer) ? step_t::committed : step_t::nothing;
       }
       q.unlock(biased);
       peer.fire(here);
@@ -253,7 +238,7 @@ class select_core : private scope_base {
     source.kind = waiter::kind_t::select_case;
     wait_source::listed_t joined;
     {
-      optional_guard hold(source.guard);
+      source_guard hold(source);
       if (!registering(g)) [[unlikely]]
         return step_t::claimed;
       bool ready = source.ready(g);
@@ -293,7 +278,7 @@ class select_core : private scope_base {
     }
     x_put_slots = 0;
     for (std::uint32_t i = 0; i < x_put_sources; ++i) {
-      optional_guard hold(x_sources[i]->guard);
+      source_guard hold(*x_sources[i]);
       x_sources[i]->leave_queue();
     }
     x_put_sources = 0;

@@ -74,9 +74,9 @@ template <bool First, class... C> class select_operation : public awaitable_base
   using indices = std::make_index_sequence<count>;
 
  protected:
-  static constexpr std::size_t channels = (std::size_t{0} + ... + std::size_t{channel_case<typename C::operation>});
-  static constexpr std::size_t sources = (std::size_t{0} + ... + std::size_t{source_case<typename C::operation>});
-  static constexpr std::size_t defaults = count - channels - sources;
+  static constexpr std::size_t channel_count = (std::size_t{0} + ... + std::size_t{channel_case<typename C::operation>});
+  static constexpr std::size_t source_count = (std::size_t{0} + ... + std::size_t{source_case<typename C::operation>});
+  static constexpr std::size_t defaults = count - channel_count - source_count;
   static_assert(defaults <= 1, "a select has one rn::otherwise at most");
   static constexpr bool asks_contexts = (false || ... || done_case<typename C::operation>);
 
@@ -155,109 +155,41 @@ template <bool First, class... C> class select_operation : public awaitable_base
     }());
   }
 
-  // ---- one look at each, without locks ----
-
-  template <std::size_t I> bool looks_ready([[maybe_unused]] goroutine& g) const noexcept {
-    if constexpr (channel_case<operation_at<I>>) {
-      chan_core* core = select_access::core(op<I>());
-      if (!core) return false;
-      if (core->is_closed()) return true;
-      if constexpr (sends<operation_at<I>>)
-        return core->len() < core->cap() || !core->receivers.looks_empty();
-      else
-        return core->len() > 0 || !core->senders.looks_empty();
-    } else if constexpr (source_case<operation_at<I>>) {
-      return op<I>().looks_ready(g);
-    }
-    return false;
-  }
-
   template <std::size_t... I> bool poll(goroutine& g, std::index_sequence<I...>) noexcept {
-    std::uint64_t mask = (std::uint64_t{0} | ... | (std::uint64_t{looks_ready<I>(g)} << I));
+    std::uint64_t mask = (std::uint64_t{0} | ... | (std::uint64_t{looks_ready(op<I>(), g)} << I));
     while (mask != 0) {
       unsigned i = pick<First>(mask, *g.proc);
-      if (at_case<bool>(i, [&](auto n) { return this->template try_case<n>(g); })) return choose(i), true;
+      if (at_case<bool>(i, [&](auto n) { return try_case(op<n>(), g); })) return choose(i), true;
       mask &= ~(std::uint64_t{1} << i);
     }
     return false;
   }
 
-  template <std::size_t I> bool try_case(goroutine& g) noexcept {
-    if constexpr (channel_case<operation_at<I>>) {
-      chan_core& core = *select_access::core(op<I>());
-      processor& here = *g.proc;
-      woken peer;
-      bool biased = core.lock().lock(&here);
-      bool done = select_access::attempt(op<I>(), core, peer);
-      core.lock().unlock(biased);
-      peer.fire(here);
-      return done;
-    } else if constexpr (source_case<operation_at<I>>) {
-      optional_guard hold(op<I>().guard);
-      if (!op<I>().ready(g)) return false;
-      op<I>().take(g);
-      return true;
-    }
-    return false;
-  }
-
-  // ---- to sleep ----
-
   template <std::size_t... I> void list_cases(std::index_sequence<I...>) noexcept {
-    std::size_t slot_count = 0, source_count = 0;
-    ([&] {
-      if constexpr (channel_case<operation_at<I>>) {
-        if (chan_core* core = select_access::core(op<I>())) {
-          waiter& own = select_access::own(op<I>());
-          own.index = I;
-          x_slots[slot_count++] = channel_slot(*core, own, sends<operation_at<I>>);
-        }
-      } else if constexpr (source_case<operation_at<I>>) {
-        op<I>().index = I;
-        x_sources[source_count++] = &op<I>();
-      }
-    }(), ...);
-    set_cases(x_slots, slot_count, x_sources, source_count);
+    channel_slot* slots = x_slots;
+    wait_source** sources = x_sources;
+    (list_case(op<I>(), I, slots, sources), ...);
+    set_cases(x_slots, static_cast<std::size_t>(slots - x_slots), x_sources,
+              static_cast<std::size_t>(sources - x_sources));
   }
 
-  static bool attempt_case(select_core& core, std::size_t index, woken& peer) noexcept {
+  static bool attempt_case(select_core& core, std::size_t index, goroutine& g, woken& peer) noexcept {
     auto& self = static_cast<select_operation&>(core);
-    return at_case<bool>(index, [&](auto n) { return self.template attempt_locked<n>(peer); });
-  }
-  template <std::size_t I> bool attempt_locked([[maybe_unused]] woken& peer) noexcept {
-    if constexpr (channel_case<operation_at<I>>)
-      return select_access::attempt(op<I>(), *select_access::core(op<I>()), peer);
-    return false;
+    return at_case<bool>(index, [&](auto n) { return take_ready(self.template op<n>(), g, peer); });
   }
 
-  // ---- otherwise ----
-
-  template <std::size_t I> bool ready_locked([[maybe_unused]] goroutine& g) noexcept {
-    if constexpr (channel_case<operation_at<I>>) {
-      chan_core* core = select_access::core(op<I>());
-      return core && channel_slot(*core, select_access::own(op<I>()), sends<operation_at<I>>).ready();
-    } else if constexpr (source_case<operation_at<I>>) {
-      return op<I>().ready(g);
-    }
-    return false;
-  }
-  template <std::size_t I> bool take_locked([[maybe_unused]] goroutine& g, woken& peer) noexcept {
-    if constexpr (source_case<operation_at<I>>) return op<I>().take(g), true;
-    return attempt_locked<I>(peer);
-  }
-
-  // What is ready at one moment, or else the default.
+  // Of otherwise: what is ready at one moment, or else the default.
   template <std::size_t... I> void decide(goroutine& g, std::index_sequence<I...>) noexcept {
-    park_lock* locks[channels + sources + 1];
-    bool biased[channels + sources + 1];
+    park_lock* locks[channel_count + source_count + 1];
+    bool biased[channel_count + source_count + 1];
     woken peer;
     {
       all_locks hold(*this, locks, biased, collect_locks(locks), *g.proc);
-      std::uint64_t mask = (std::uint64_t{0} | ... | (std::uint64_t{ready_locked<I>(g)} << I));
+      std::uint64_t mask = (std::uint64_t{0} | ... | (std::uint64_t{is_ready(op<I>(), g)} << I));
       ((otherwise_case<operation_at<I>> ? choose(I) : void()), ...);
       while (mask != 0) {
         unsigned i = pick<First>(mask, *g.proc);
-        if (at_case<bool>(i, [&](auto n) { return this->template take_locked<n>(g, peer); })) {
+        if (attempt_case(*this, i, g, peer)) {
           choose(i);
           break;
         }
@@ -268,8 +200,8 @@ template <bool First, class... C> class select_operation : public awaitable_base
   }
 
   std::tuple<C...> x_cases;
-  channel_slot x_slots[channels + 1];
-  wait_source* x_sources[sources + 1];
+  channel_slot x_slots[channel_count + 1];
+  wait_source* x_sources[source_count + 1];
 };
 
 // Without handlers: which case, and what it yielded.

@@ -91,6 +91,8 @@ class timer_core : private tick_timer {
 // Waiting for the next tick.
 class tick_operation : public source_operation<tick_operation> {
  public:
+  static constexpr bool is_lasting = true;  // there may always be another
+
   explicit tick_operation(timer_core& timer) noexcept : x_timer(timer) { guard = &timer.lock(); }
 
   bool looks_ready(goroutine&) noexcept override { return x_timer.looks_due(); }

@@ -52,6 +52,21 @@ class wait_source : public waiter {
   ~wait_source() = default;
 };
 
+// Its lock, if it has one.
+class source_guard {
+ public:
+  explicit source_guard(wait_source& s) noexcept : x_lock(s.guard), x_biased(x_lock && x_lock->lock(nullptr)) {}
+  ~source_guard() {
+    if (x_lock) x_lock->unlock(x_biased);
+  }
+  source_guard(const source_guard&) = delete;
+  source_guard& operator=(const source_guard&) = delete;
+
+ private:
+  park_lock* x_lock;
+  bool x_biased;
+};
+
 // co_await of a source alone, one that has a guard. Self has value(), what the goroutine is given.
 template <class Self> class source_operation : public awaitable_base, public wait_source {
  public:
