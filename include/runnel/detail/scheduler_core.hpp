@@ -41,13 +41,20 @@ class scheduler_core : public processor_set {
     for (auto& p : x_processors) {
       p.core = this;
       p.index = index++;
-      p.random = 0x9E3779B97F4A7C15ull * (index + 1);
     }
+    seed(0);
   }
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
   void set_chooser(chooser* c) noexcept { x_chooser = c; }
+  // Of everything that is left to chance. Before anything runs.
+  void seed(std::uint64_t s) noexcept {
+    for (auto& p : x_processors)
+      p.random = (s ^ s >> 31) * 0xBF58476D1CE4E5B9ull ^ 0x9E3779B97F4A7C15ull * (p.index + 2);
+    for (auto& p : x_processors)
+      if (p.random == 0) p.random = 1;  // the one state that xorshift never leaves
+  }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
   void* environment() const noexcept { return x_environment; }
   void set_environment(void* e) noexcept { x_environment = e; }
