@@ -29,7 +29,7 @@ namespace detail {
 
 // What the handlers of a select return: all of them values of one common type, or all of them nothing.
 template <class... C> struct select_handlers {
-  static constexpr bool none = (!C::handled && ...);
+  static constexpr bool none = sizeof...(C) > 0 && (!C::handled && ...);
   static constexpr bool coroutine = (has_coroutine_handler<C> || ...);
   static constexpr bool all_void = (std::is_void_v<awaited_handler_result<C>> && ...);
   static constexpr bool no_void = (!std::is_void_v<awaited_handler_result<C>> && ...);
@@ -110,7 +110,8 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// the first with rn::prefer_first before the cases; while it waits, whichever comes first. A context that is done
 /// and is named by a case wins over everything that is ready.
 ///
-/// Returns: what the handler returns: the common type of all, or nothing. Without any handlers a select_result.
+/// Returns: what the handler returns: the common type of all, or nothing. Without any handlers a select_result. Without
+/// cases it waits for ever.
 /// Suspends: while no case is ready; resumes on its own scheduler.
 /// Cancel-safety: nothing is lost: a case that is not taken has no effect, a value that was not sent is whole (in the
 /// operation, or behind rn::moved). A done context that no case names stops it first of all, as any operation.
@@ -123,13 +124,13 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// Contract: SEMANTICS.md SEL-01 to SEL-20 and SEL-C01 to SEL-C07.
 template <class... Cases>
   requires(!detail::operation_range<Cases> && ...)
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(Cases&&... cases) {
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
   return detail::make_select<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
   requires(!detail::operation_range<Cases> && ...)
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, Cases&&... cases) {
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
   return detail::make_select<true>(detail::as_case(cases)...);
 }
@@ -141,20 +142,20 @@ template <class... Cases>
 /// Throws: misuse_error for too many, bad_alloc, at the call, with no effect; what the operation throws.
 /// Complexity: O(n); for more than 16 operations a few allocations, at the call.
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations) {
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations RUNNEL_LIFETIMEBOUND) {
   return detail::range_select<false, false, std::remove_reference_t<R>>(operations);
 }
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations) {
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations RUNNEL_LIFETIMEBOUND) {
   return detail::range_select<true, false, std::remove_reference_t<R>>(operations);
 }
 /// The same, and if none is ready it yields an empty selected at once.
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations, otherwise_t) {
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations RUNNEL_LIFETIMEBOUND, otherwise_t) {
   return detail::range_select<false, true, std::remove_reference_t<R>>(operations);
 }
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations, otherwise_t) {
+[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations RUNNEL_LIFETIMEBOUND, otherwise_t) {
   return detail::range_select<true, true, std::remove_reference_t<R>>(operations);
 }
 

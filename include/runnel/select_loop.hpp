@@ -146,13 +146,13 @@ template <bool First, class... C> task<> run_select_loop(C... cases) {
 /// Suspends, Cancel-safety, Ordering, Throws, Lifetime: those of select; what a handler throws ends the loop.
 /// Complexity: one frame for the loop, and what coroutine handlers need; nothing for a round.
 template <class... Cases>
-[[nodiscard("co_await it")]] task<> select_loop(Cases&&... cases) {
+[[nodiscard("co_await it")]] task<> select_loop(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
   (detail::check_loop_case<detail::case_of<Cases>>(), ...);
   return detail::run_select_loop<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
-[[nodiscard("co_await it")]] task<> select_loop(prefer_first_t, Cases&&... cases) {
+[[nodiscard("co_await it")]] task<> select_loop(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
   (detail::check_loop_case<detail::case_of<Cases>>(), ...);
   return detail::run_select_loop<true>(detail::as_case(cases)...);

@@ -222,7 +222,8 @@ using case_of = decltype(as_case(std::declval<X>()));
 ///
 /// Lifetime: it refers to both; it is to be written inside of the select, or what it refers to must outlive that.
 template <class Op, class F>
-[[nodiscard("a case does nothing outside of a select")]] auto on([[maybe_unused]] Op&& operation, F&& handler) noexcept {
+[[nodiscard("a case does nothing outside of a select")]] auto on([[maybe_unused]] Op&& operation RUNNEL_LIFETIMEBOUND,
+                                                                F&& handler RUNNEL_LIFETIMEBOUND) noexcept {
   detail::refuse_hazardous<F>();
   using op = std::remove_reference_t<Op>;
   detail::check_selectable<op>();
