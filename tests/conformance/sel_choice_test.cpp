@@ -421,10 +421,13 @@ TEST(sel_choice, a_default_is_not_taken_while_at_every_moment_some_case_is_ready
     for (bool range : {false, true}) {
       rn::chan<int> a(1), b(1);
       co_await a.send(1);
-      std::atomic<int> movers{0};
+      std::atomic<int> movers{1};
       auto [ctx, cancel] = rn::this_context().with_cancel();
       rn::go(ctx, [&]() -> rn::task<> {
-        test::counted guard(movers);
+        struct ends {
+          std::atomic<int>& n;
+          ~ends() { --n; }
+        } guard{movers};
         for (;;) {
           co_await b.send(1);
           co_await a.recv();
