@@ -143,9 +143,9 @@ TEST(sel_done, a_select_that_does_not_name_it_is_unwound) {
     journal log;
     auto [other, cancel_other] = rn::context::background().with_cancel();
     auto [ctx, cancel] = rn::this_context().with_cancel();
-    rn::go(ctx, [&, other = other]() -> rn::task<> {  // NOLINT: one that is not above it
+    rn::go(ctx, [&, stranger = other]() -> rn::task<> {
       journal::ends guard{log};
-      co_await rn::select(silent.recv(), other.done());
+      co_await rn::select(silent.recv(), stranger.done());
       log.told += "told";
     });
     co_await until([&] { return waiting_receivers(silent) == 1; });
@@ -249,14 +249,14 @@ TEST(sel_done, the_handler_of_a_context_beside_ours_hears_our_cancellation) {
     journal log;
     auto [beside, cancel_beside] = rn::context::background().with_cancel();
     auto [ctx, cancel] = rn::this_context().with_cancel();
-    rn::go(ctx, [&, beside = beside]() -> rn::task<> {  // NOLINT
+    rn::go(ctx, [&, neighbour = beside]() -> rn::task<> {
       journal::ends guard{log};
       auto handler = [&]() -> rn::task<> {
         in_handler = true;
         co_await silent.recv();
         log.told += "nobody sends";
       };
-      co_await rn::select(silent.recv(), rn::on(beside.done(), handler));
+      co_await rn::select(silent.recv(), rn::on(neighbour.done(), handler));
     });
     co_await until([&] { return waiting_receivers(silent) == 1; });
     cancel_beside();
