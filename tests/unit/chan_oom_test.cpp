@@ -57,6 +57,8 @@ bool frame_fails(std::size_t) noexcept { return allocation_watch::here().next_fa
 #if !RUNNEL_ASAN && !RUNNEL_TSAN
 #define RUNNEL_TEST_OPERATOR_NEW 1
 
+static constinit std::atomic<long> blocks_out{0};  // allocated and not yet freed, by the whole program
+
 void* operator new(std::size_t size) {
   if (allocation_watch::here().next_fails()) throw std::bad_alloc();
   void* p = std::malloc(size ? size : 1);

@@ -129,6 +129,13 @@ inline void requeue(goroutine* g) noexcept { g->core().schedule(g); }
 // The same for the goroutine that runs here.
 inline void requeue_self(goroutine& g) noexcept { g.core().push(*g.proc, &g); }
 
+// g runs from now on, on the thread that pumps `here`.
+inline void enter(processor& here, goroutine& g) noexcept {
+  g.proc = &here;
+  g.budget = goroutine::full_budget;
+  here.current = reinterpret_cast<std::uintptr_t>(&g);
+}
+
 // Collects goroutines to schedule once the locks are left.
 class wake_batch {
  public:

@@ -23,7 +23,11 @@ struct list_link {
   list_link* next;
   list_link* prev;
 
+  /// For a link that is not looked at before it is put into a list.
+  struct unset {};
+
   constexpr list_link() noexcept : next(this), prev(this) {}
+  explicit list_link(unset) noexcept {}  // NOLINT: that is what it says
   list_link(const list_link&) = delete;
   list_link& operator=(const list_link&) = delete;
 
@@ -71,6 +75,13 @@ class list_head {
   constexpr void push_back(list_link* link) noexcept { insert(x_ring.prev, link, &x_ring); }
   constexpr void push_front(list_link* link) noexcept { insert(&x_ring, link, x_ring.next); }
 
+  /// Takes front() out of a list that is not empty. Its pointers are stale afterwards, as those of an `unset` one.
+  constexpr void drop_front() noexcept {
+    list_link* second = x_ring.next->next;
+    set_next(&x_ring, second);
+    second->prev = &x_ring;
+  }
+
   /// Unlinked; null when empty.
   constexpr list_link* pop_front() noexcept { return pop(x_ring.next); }
   constexpr list_link* pop_back() noexcept { return pop(x_ring.prev); }
@@ -91,8 +102,8 @@ class list_head {
  private:
   static constexpr void insert(list_link* before, list_link* link, list_link* after) noexcept {
     link->prev = before;
+    set_next(before, link);  // between the two, lest g++ makes one vector of them, which takes longer
     link->next = after;
-    set_next(before, link);
     after->prev = link;
   }
   constexpr list_link* pop(list_link* link) noexcept {

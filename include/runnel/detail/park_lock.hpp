@@ -33,33 +33,38 @@ class park_lock {
 
   // Enters on behalf of processor `me` (null outside one). The token goes back to unlock().
   [[nodiscard]] bool lock(const void* me) noexcept {
-#if RUNNEL_HAS_MEMBARRIER
-    if (me && x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
-      x_inside.store(true, std::memory_order_relaxed);
-      // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our x_inside before
-      // our x_bias load, against revoke()'s x_bias store before its x_inside load.
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      if (x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
-        // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin
-        // part that we then held ourselves (invariant 2).
-        std::atomic_signal_fence(std::memory_order_acquire);
-        return true;
-      }
-      x_inside.store(false, std::memory_order_release);
-    }
+    if (me && enter_biased(me)) return true;
     lock_slow(me);
-#else
-    (void)me;
-    x_spin.lock();
-#endif
     return false;
   }
 
   void unlock(bool biased) noexcept {
     if (biased)
-      x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
+      leave_biased();
     else
       x_spin.unlock();
+  }
+
+  // Enters if the lock is biased to `me`, a processor. Out again by leave_biased().
+  [[nodiscard]] bool enter_biased([[maybe_unused]] const void* me) noexcept {
+#if RUNNEL_HAS_MEMBARRIER
+    if (x_bias.load(std::memory_order_relaxed) != me) [[unlikely]] return false;
+    x_inside.store(true, std::memory_order_relaxed);
+    // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our x_inside before
+    // our x_bias load, against revoke()'s x_bias store before its x_inside load.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
+      // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin part
+      // that we then held ourselves (invariant 2).
+      std::atomic_signal_fence(std::memory_order_acquire);
+      return true;
+    }
+    leave_biased();
+#endif
+    return false;
+  }
+  void leave_biased() noexcept {
+    x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
   }
 
   class guard {
@@ -85,8 +90,9 @@ class park_lock {
   static constexpr std::uint32_t first_streak = 64;
   static constexpr std::uint32_t longest_streak = 1u << 20;
 
-  RUNNEL_NOINLINE void lock_slow(const void* me) noexcept {
+  RUNNEL_NOINLINE void lock_slow([[maybe_unused]] const void* me) noexcept {
     x_spin.lock();
+#if RUNNEL_HAS_MEMBARRIER
     if (x_bias.load(std::memory_order_relaxed)) revoke();
     if (!asymmetric_fences || !me) return;
     if (x_last != me) {
@@ -96,6 +102,7 @@ class park_lock {
       x_bias.store(me, std::memory_order_relaxed);  // takes effect at our next entry; this one is by the spin part
       x_streak = 0;
     }
+#endif
   }
 
   void revoke() noexcept {

@@ -227,7 +227,7 @@ class operation_awaiter {
   auto await_suspend(std::coroutine_handle<Promise> h) const {
     return x_op.suspend(&h.promise());
   }
-  decltype(auto) await_resume() const { return x_op.resume(); }
+  RUNNEL_ALWAYS_INLINE decltype(auto) await_resume() const { return x_op.resume(); }
 
  private:
   Operation& x_op;

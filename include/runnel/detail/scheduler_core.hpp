@@ -43,17 +43,15 @@ class scheduler_core : public processor_set {
       p.index = index++;
     }
     seed(0);
+    look_who_is_next();
   }
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
-  void set_chooser(chooser* c) noexcept { x_chooser = c; }
-  // Of everything that is left to chance. Before anything runs.
-  void seed(std::uint64_t s) noexcept {
-    for (auto& p : x_processors)
-      p.random = (s ^ s >> 31) * 0xBF58476D1CE4E5B9ull ^ 0x9E3779B97F4A7C15ull * (p.index + 2);
-    for (auto& p : x_processors)
-      if (p.random == 0) p.random = 1;  // the one state that xorshift never leaves
+  // Before anything runs.
+  void set_chooser(chooser* c) noexcept {
+    x_chooser = c;
+    look_who_is_next();
   }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
   void* environment() const noexcept { return x_environment; }
@@ -79,15 +77,22 @@ class scheduler_core : public processor_set {
   }
 
   void schedule_next(processor& p, fifo_link* g) noexcept {
-    if (x_cost.coarse() && x_concurrency > 1) return push(p, g);
+    if (p.shares_next) [[unlikely]] return push(p, g);
     p.gate.enter();
     fifo_link* displaced = std::exchange(p.run_next, g);
-    if (displaced) p.push_goroutine(displaced);
     p.gate.leave();
-    if (displaced) offer(p);
+    if (displaced) push(p, displaced);
+  }
+  // The same where that is easy. False if it is not, and nothing has been done.
+  static bool try_schedule_next(processor& p, fifo_link* g) noexcept {
+    if (p.shares_next || !p.gate.try_enter()) [[unlikely]] return false;
+    bool vacant = !p.run_next;
+    if (vacant) p.run_next = g;
+    p.gate.leave();
+    return vacant;
   }
 
-  void push(processor& p, fifo_link* g) noexcept {
+  RUNNEL_NOINLINE void push(processor& p, fifo_link* g) noexcept {
     p.gate.enter();
     p.push_goroutine(g);
     p.gate.leave();
@@ -146,35 +151,37 @@ class scheduler_core : public processor_set {
     if (any_idle()) ensure_monitor();
     p.sampled_at = now();
     p.sampled_progress = p.progress.load(std::memory_order_relaxed);
-    int budget = pump_budget;
+    std::uint32_t progress = p.sampled_progress;
+    const std::uint32_t began = progress;
     for (;;) {
-      item next = take(p);
-      if (!next) next = search(p, searching);
+      item next;
+      if (progress % streak != 0) [[likely]] next.goroutine = p.take_next();
       if (!next) {
-        set_this_processor(outer);
-        if (the_frame_depot.store.has_surplus()) arm_monitor();
-        become_idle(p, searching);  // last touch of p: another pump may have it
-        if (!all_idle()) ensure_monitor();
-        return;
-      }
-      if (searching) {
-        searching = false;
-        found_something();
+        next = take(p, progress);
+        if (!next) next = search(p, searching);
+        if (!next) break;
+        if (std::exchange(searching, false)) found_something();
       }
       p.transfers = 0;
-      if (next.goroutine)
+      if (next.goroutine) [[likely]]
         Run::goroutine(p, next.goroutine);
       else
         Run::child(p, next.child);
-      auto progress = p.progress.load(std::memory_order_relaxed) + 1;
+      progress = p.progress.load(std::memory_order_relaxed) + 1;
       p.progress.store(progress, std::memory_order_relaxed);
-      if (progress - p.sampled_progress >= sample_interval && sample(p, progress) > longest_pump) budget = 1;
-      if (--budget <= 0) {
+      if (progress - p.sampled_progress < p.sample_interval) [[likely]] continue;
+      if (sample(p, progress) > longest_pump || progress - began >= longest_turn) {
+        p.current = 0;
         set_this_processor(outer);
         post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
         return;
       }
     }
+    p.current = 0;
+    set_this_processor(outer);
+    if (the_frame_depot.store.has_surplus()) arm_monitor();
+    become_idle(p, searching);  // last touch of p: another pump may have it
+    if (!all_idle()) ensure_monitor();
   }
 
  public:
@@ -213,9 +220,10 @@ class scheduler_core : public processor_set {
     explicit operator bool() const noexcept { return goroutine || child; }
   };
 
-  static constexpr int pump_budget = 256;
-  static constexpr std::uint32_t sample_interval = 32;
-  static constexpr std::uint32_t longest_streak = 16;
+  // In resumes:
+  static constexpr std::uint32_t streak = 16;         // every so often run_next goes behind the others
+  static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children
+  static constexpr std::uint32_t longest_turn = 256;  // then Asio gets a turn
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
   static constexpr std::int64_t search_spin = 4'000;         // ns
   static constexpr std::uint32_t steal_at_most = 64;
@@ -236,26 +244,16 @@ class scheduler_core : public processor_set {
       ensure_monitor();
   }
 
-  item take(processor& p) noexcept {
+  item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool fair_turn = p.progress.load(std::memory_order_relaxed) % sample_interval == sample_interval - 1;
-    if (fair_turn)
+    bool goroutines_first = progress % injected_every == 0;
+    if (goroutines_first)
       if (fifo_link* g = take_injected(p)) return {g, nullptr};
     item next;
     p.gate.enter();
-    if (p.run_next && !(fair_turn && !p.goroutines.empty())) {
-      if (++p.streak < longest_streak || (p.goroutines.empty() && p.children.empty())) {
-        next.goroutine = std::exchange(p.run_next, nullptr);
-        p.gate.leave();
-        return next;
-      }
-      p.push_goroutine(std::exchange(p.run_next, nullptr));
-    }
-    if (!fair_turn || p.goroutines.empty()) next.child = p.pop_newest_child();
-    if (!next.child && !p.goroutines.empty()) {
-      next.goroutine = p.pop_goroutine();
-      p.streak = 0;
-    }
+    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
+    if (!goroutines_first || p.goroutines.empty()) next.child = p.pop_newest_child();
+    if (!next.child && !p.goroutines.empty()) next.goroutine = p.pop_goroutine();
     p.gate.leave();
     return next;
   }
@@ -391,8 +389,15 @@ class scheduler_core : public processor_set {
     std::int64_t at = now();
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
     x_cost.sample(elapsed, progress - std::exchange(p.sampled_progress, progress));
+    p.shares_next = shares_next();
+    p.sample_interval = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
     offer(p);
     return elapsed;
+  }
+
+  bool shares_next() const noexcept { return x_chooser || (x_cost.coarse() && x_concurrency > 1); }
+  void look_who_is_next() noexcept {
+    for (auto& p : x_processors) p.shares_next = shares_next();
   }
 
   chooser* x_chooser = nullptr;

@@ -79,14 +79,11 @@ struct unwinding_exception {};
 struct run_policy {
   static void goroutine(processor& p, fifo_link* item) noexcept {
     auto& g = *static_cast<detail::goroutine*>(item);
-    g.proc = &p;
-    g.budget = detail::goroutine::full_budget;
-    p.current = reinterpret_cast<std::uintptr_t>(&g);
+    enter(p, g);
     if (g.stop) [[unlikely]]
       unwind_and_go_on(p, g);
     else
       resume(g.leaf());
-    p.current = 0;
   }
 
   static void child(processor& p, list_link* item) noexcept {
@@ -96,7 +93,6 @@ struct run_policy {
     } else {
       resume(fork_join::enter(p, child));
     }
-    p.current = 0;
   }
 
  private:
@@ -118,8 +114,7 @@ struct run_policy {
         for (std::uint32_t n = 0; g; g = ++n < longest_batch ? next_stopped(p) : nullptr) {
           if (n != 0) p.progress.store(p.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
           g->stop = false;
-          g->proc = &p;
-          p.current = reinterpret_cast<std::uintptr_t>(g);
+          enter(p, *g);
           promise_base* frame = unwind(p, g);
           if (!frame) continue;
           if (p.current & 1) {
