@@ -21,15 +21,20 @@
 #include <runnel/adopt.hpp>
 #include <runnel/waiter.hpp>
 
-// Synchronisation and channels.
+// Synchronisation, channels and select.
 #include <runnel/chan.hpp>
+#include <runnel/select.hpp>
+#include <runnel/select_loop.hpp>
 #include <runnel/sync/wait_group.hpp>
 
 // Contexts: cancellation, deadlines, values, clean-up; time.
+#include <runnel/after.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/context.hpp>
 #include <runnel/own_context.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/ticker.hpp>
+#include <runnel/timer.hpp>
 #include <runnel/with_context.hpp>
 
 // Groups, and tasks in parallel.

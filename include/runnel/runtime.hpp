@@ -13,6 +13,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -57,6 +58,10 @@ class runtime_options {
   runtime_options& kill_grace(std::chrono::nanoseconds d) { return x_raw.kill_grace_ns = d.count(), *this; }
   /// After the report of what still lives, go on and leak it. Default: abort.
   runtime_options& leak_stuck() { return x_raw.leak_stuck = true, *this; }
+
+  /// What the random choices of each processor begin with (which of several ready cases a select takes). The same seed
+  /// makes the same choices on one thread. Default 0.
+  runtime_options& seed(std::uint64_t s) { return x_raw.seed = s, *this; }
 
   detail::runtime_options&& take() && noexcept { return std::move(x_raw); }
 

@@ -236,7 +236,10 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
     auto stopped = word::with_kind(seen, word::stopped);
     if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
-    if (kind == word::parked) wakes.add(&g);
+    if (kind == word::parked) {
+      g.stop = true;  // it is ours; unwinding leaves the select first, for that is a scope of g
+      wakes.add(&g);
+    }
     return true;
   }
 }

@@ -187,6 +187,20 @@ class cancel_node : public member {
     }
   }
 
+  // Waits until nobody walks this node: what is below it has been told. Bounded by the size of the tree.
+  void wait_until_quiet() noexcept {
+    for (int spins = 0;; ++spins) {
+      {
+        std::lock_guard hold(x_lock);
+        if (!x_busy) return;
+      }
+      if (spins < 100)
+        cpu_pause();
+      else
+        std::this_thread::yield();
+    }
+  }
+
   static constexpr std::int64_t no_deadline = INT64_MAX;
 
  private:
@@ -207,19 +221,6 @@ class cancel_node : public member {
   }
   void adopt_level(const cancel_node& from, std::uint8_t level) noexcept {
     raise(level, from.x_by_deadline, from.x_cause);
-  }
-
-  void wait_until_quiet() noexcept {
-    for (int spins = 0;; ++spins) {
-      {
-        std::lock_guard hold(x_lock);
-        if (!x_busy) return;
-      }
-      if (spins < 100)
-        cpu_pause();
-      else
-        std::this_thread::yield();
-    }
   }
 
   // Contexts derived from a node that ends are done, as after Go's deferred cancel.

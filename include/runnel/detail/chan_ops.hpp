@@ -94,7 +94,7 @@ struct nil_channel {
 template <class Op, class Waiter> class channel_operation : public awaitable_base {
  public:
   // The channel by value: it is at hand where this is called.
-  bool suspend(promise_base* leaf) { return suspend(leaf, channel()); }
+  bool suspend(promise_base* leaf) { return suspend(leaf, core()); }
   bool suspend(promise_base* leaf, chan_core* core) {
     goroutine* g = leaf->g;
     if (!g) [[unlikely]]
@@ -126,7 +126,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
   channel_operation(const channel_operation&) = delete;
   channel_operation& operator=(const channel_operation&) = delete;
   ~channel_operation() = default;
-  // What it was made for; until it is awaited.
+  // What it was made for; while it does not wait.
   chan_core* core() const noexcept { return static_cast<chan_core*>(x_waiter.before_parking); }
 
   RUNNEL_ALWAYS_INLINE void check_sent() const {
@@ -137,7 +137,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
 
  private:
   [[noreturn]] RUNNEL_NOINLINE static void throw_closed() { throw closed_channel(); }
-  chan_core* channel() const noexcept { return static_cast<chan_core*>(x_waiter.before_parking); }
+  friend struct select_access;
 
   // Under the channel's lock, which they leave. A lock that is not biased is meet()'s alone.
   RUNNEL_NOINLINE bool shake_hands(promise_base* leaf, chan_core& core, goroutine& g, waiter& peer) noexcept {
@@ -181,6 +181,10 @@ template <class T> class recv_operation : public channel_operation<recv_operatio
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
   recv_operation(recv_operation&& other) noexcept : recv_operation::channel_operation(other.core()) {}
+  recv_operation& operator=(recv_operation&& other) noexcept {
+    this->x_waiter.before_parking = other.core();
+    return *this;
+  }
   ~recv_operation() {
     if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
       this->x_waiter.discard();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 namespace runnel::detail {
@@ -13,6 +14,10 @@ namespace runnel::detail {
 //      ever null, so leaving a list has no special case, and leaving none changes nothing.
 //   2. A link does not know its list: whoever calls unlink() holds what guards that list.
 //   3. Links are trivially destructible and never leave a list by dying: their owner unlinks them first.
+//
+//   next   of a list_head: written under what guards the list (relaxed), read there, and anywhere by looks_empty(),
+//          as a hint. A writer cannot tell a head from a link, so every write is atomic; it is a plain store all the
+//          same.
 
 // may_alias: g++ 12 at -O2 holds that a store by way of a link cannot reach the ring that is a member of a list_head
 // (its type-based analysis; seen where pop_back() was inlined into a loop of two turns in frame_depot::give()), and
@@ -32,10 +37,17 @@ struct [[gnu::may_alias]] list_link {
   [[nodiscard]] constexpr bool linked() const noexcept { return next != this; }
 };
 
+constexpr void set_next(list_link* link, list_link* next) noexcept {
+  if (std::is_constant_evaluated())
+    link->next = next;
+  else
+    __atomic_store_n(&link->next, next, __ATOMIC_RELAXED);  // relaxed: nobody concludes anything from a hint
+}
+
 /// Takes the link out of the list that it is in, if any. O(1).
 constexpr void unlink(list_link* link) noexcept {
   link->next->prev = link->prev;
-  link->prev->next = link->next;
+  set_next(link->prev, link->next);
   link->next = link->prev = link;
 }
 
@@ -51,6 +63,8 @@ class list_head {
   constexpr list_head() noexcept = default;
 
   [[nodiscard]] constexpr bool empty() const noexcept { return !x_ring.linked(); }
+  /// The same for somebody who does not hold what guards the list: a hint.
+  [[nodiscard]] bool looks_empty() const noexcept { return __atomic_load_n(&x_ring.next, __ATOMIC_RELAXED) == &x_ring; }
 
   /// The oldest, the newest; null when empty.
   [[nodiscard]] constexpr list_link* front() noexcept { return empty() ? nullptr : x_ring.next; }
@@ -67,7 +81,7 @@ class list_head {
   /// Takes front() out of a list that is not empty. Its pointers are stale afterwards, as those of an `unset` one.
   constexpr void drop_front() noexcept {
     list_link* second = x_ring.next->next;
-    x_ring.next = second;
+    set_next(&x_ring, second);
     second->prev = &x_ring;
   }
   constexpr void drop_back() noexcept {
@@ -85,9 +99,10 @@ class list_head {
     if (other.empty()) return;
     list_link* first = other.x_ring.next;
     list_link* last = other.x_ring.prev;
-    other.x_ring.next = other.x_ring.prev = &other.x_ring;
+    other.x_ring.prev = &other.x_ring;
+    set_next(&other.x_ring, &other.x_ring);
     first->prev = x_ring.prev;
-    x_ring.prev->next = first;
+    set_next(x_ring.prev, first);
     last->next = &x_ring;
     x_ring.prev = last;
   }
@@ -95,7 +110,7 @@ class list_head {
  private:
   static constexpr void insert(list_link* before, list_link* link, list_link* after) noexcept {
     link->prev = before;
-    before->next = link;  // between the two, lest g++ makes one vector of them, which takes longer
+    set_next(before, link);  // between the two, lest g++ makes one vector of them, which takes longer
     link->next = after;
     after->prev = link;
   }

@@ -49,6 +49,13 @@ class processor_set {
   processor_set& operator=(const processor_set&) = delete;
 
   unsigned concurrency() const noexcept { return x_concurrency; }
+  // Of everything that is left to chance. Before anything runs.
+  void seed(std::uint64_t s) noexcept {
+    for (auto& p : x_processors)
+      p.random = (s ^ s >> 31) * 0xBF58476D1CE4E5B9ull ^ 0x9E3779B97F4A7C15ull * (p.index + 2);
+    for (auto& p : x_processors)
+      if (p.random == 0) p.random = 1;  // the one state that xorshift never leaves
+  }
   pump_host& host() noexcept { return x_host; }
   std::int64_t now() const noexcept { return x_host.now(); }
   // When nothing lives any more: nobody who woke somebody touches this set after it returns.

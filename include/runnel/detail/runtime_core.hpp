@@ -42,6 +42,7 @@ struct runtime_options {
   std::int64_t grace_ns = 5'000'000'000;       // between cancel and kill
   std::int64_t kill_grace_ns = 1'000'000'000;  // between kill and the report
   bool leak_stuck = false;                     // go on after the report; else abort
+  std::uint64_t seed = 0;                      // of what is left to chance
 };
 
 // A goroutine that waits for its reason to start, and dies with its runtime if that does not come.
@@ -65,6 +66,7 @@ class runtime_core : public goroutine_owner {
     canceled_cause();  // made now, so that cancelling never allocates
     deadline_cause();
     core.set_environment(this);
+    core.seed(x_options.seed);
   }
   runtime_core(const runtime_core&) = delete;
   runtime_core& operator=(const runtime_core&) = delete;

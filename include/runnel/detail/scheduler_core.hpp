@@ -41,8 +41,8 @@ class scheduler_core : public processor_set {
     for (auto& p : x_processors) {
       p.core = this;
       p.index = index++;
-      p.random = 0x9E3779B97F4A7C15ull * (index + 1);
     }
+    seed(0);
     look_who_is_next();
   }
   scheduler_core(const scheduler_core&) = delete;

@@ -29,14 +29,15 @@ class timer_host {
 };
 
 struct service_timer : timer_entry {
-  const bool calls;  // a callback_timer; else a sleep_timer
-  explicit service_timer(bool c) noexcept : calls(c) {}
+  enum class kind_t : std::uint8_t { sleep, callback, tick };
+  const kind_t kind;
+  explicit service_timer(kind_t k) noexcept : kind(k) {}
 };
 
 // A sleeping goroutine: parked plainly under the service's lock; its waiter is the wheel's entry.
 struct sleep_timer : service_timer {
   goroutine* g = nullptr;
-  sleep_timer() noexcept : service_timer(false) {}
+  sleep_timer() noexcept : service_timer(kind_t::sleep) {}
 };
 
 // A timer that calls somebody.
@@ -47,11 +48,20 @@ struct callback_timer : service_timer {
   enum class state_t : std::uint8_t { idle, armed, firing };
   std::atomic<state_t> state{state_t::idle};
   void (*fire)(callback_timer&) noexcept = nullptr;  // called with no lock held; may schedule, and nothing else
-  callback_timer() noexcept : service_timer(true) {}
+  callback_timer() noexcept : service_timer(kind_t::callback) {}
+};
+
+// A timer that others wait for, by a queue of their own that is guarded by the service's lock.
+struct tick_timer : service_timer {
+  // Called under that lock, out of the wheel, when due_ns has come. May claim, and appends whom to wake to `woken`.
+  // Returns true to be put in again, with another due_ns.
+  bool (*expire)(tick_timer&, std::int64_t now, fifo& woken) noexcept = nullptr;
+  tick_timer() noexcept : service_timer(kind_t::tick) {}
 };
 
 // Invariants:
-//   1. The wheel changes only under x_lock. Nothing is fired under it but sleepers, which are claimed there.
+//   1. The wheel changes only under x_lock. Nothing is fired under it but sleepers and ticks, which claim there whom
+//      they wake.
 //   2. x_armed_for is at most the due time of the earliest entry whenever x_lock is free and no on_timer() is on
 //      its way to re-arm.
 class timer_service {
@@ -60,8 +70,9 @@ class timer_service {
 
   park_lock& lock() noexcept { return x_lock; }
 
-  // Under lock(): lists a sleeper. Returns when to arm the host for, once the lock is left; 0: no need.
+  // Under lock(): lists a sleeper, or a tick. Returns when to arm the host for, once the lock is left; 0: no need.
   std::int64_t add_sleeper(sleep_timer& t) noexcept { return add(t); }
+  std::int64_t add_tick(tick_timer& t) noexcept { return add(t); }
 
   void arm(callback_timer& t, std::int64_t due_ns) noexcept {
     std::int64_t at;
@@ -113,15 +124,17 @@ class timer_service {
     {
       park_lock::guard hold(x_lock, nullptr);
       x_wheel.advance(now, [&](timer_entry& entry) {
-        if (static_cast<service_timer&>(entry).calls) {
-          static_cast<callback_timer&>(static_cast<service_timer&>(entry))
-              .state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+        auto& timer = static_cast<service_timer&>(entry);
+        if (timer.kind == service_timer::kind_t::sleep) {
+          goroutine* g = static_cast<sleep_timer&>(timer).g;
+          g->word.store(0, std::memory_order_release);  // the claim, as of any plain waiter
+          woken.push(g);
+        } else if (timer.kind == service_timer::kind_t::callback) {
+          static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
           callbacks.push_back(&entry);
         } else {
-          goroutine* g =
-              static_cast<sleep_timer&>(static_cast<service_timer&>(entry)).g;  // the claim, as of any plain waiter
-          g->word.store(0, std::memory_order_release);
-          woken.push(g);
+          auto& tick = static_cast<tick_timer&>(timer);
+          if (tick.expire(tick, now, woken)) x_wheel.add(tick);
         }
       });
       next = x_armed_for = x_wheel.next_due();
