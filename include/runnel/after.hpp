@@ -26,6 +26,10 @@ class after_operation final : private timer_core, public tick_operation {
       : timer_core(runtime), tick_operation(static_cast<timer_core&>(*this)) {
     timer_core::set(saturating_add(timer_core::now(), wait_ns), 0);  // nobody else knows it yet
   }
+  after_operation(after_operation&& other) noexcept
+      : timer_core(other.runtime()), tick_operation(static_cast<timer_core&>(*this)) {
+    if (other.armed()) timer_core::set(other.due_at(), 0);
+  }
   ~after_operation() {
     if (!x_listed) return;
     park_lock::guard hold(timer_core::lock(), nullptr);

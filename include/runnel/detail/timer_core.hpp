@@ -71,6 +71,8 @@ class timer_core : private tick_timer {
   bool waited_for() noexcept { return !x_waiters.empty(); }
 
   // Without the lock.
+  runtime_core& runtime() noexcept { return x_runtime; }
+  std::int64_t due_at() const noexcept { return x_due.load(std::memory_order_relaxed); }
   bool looks_due() const noexcept { return x_due.load(std::memory_order_relaxed) <= now(); }
   timer_service& service() noexcept { return x_runtime.timers; }
 
@@ -94,6 +96,7 @@ class tick_operation : public source_operation<tick_operation> {
   static constexpr bool is_lasting = true;  // there may always be another
 
   explicit tick_operation(timer_core& timer) noexcept : x_timer(timer) { guard = &timer.lock(); }
+  tick_operation(tick_operation&& other) noexcept : tick_operation(other.x_timer) {}
 
   bool looks_ready(goroutine&) noexcept override { return x_timer.looks_due(); }
   bool ready(goroutine&) noexcept override { return x_timer.due(x_now = x_timer.now()); }

@@ -33,7 +33,6 @@ class wait_source : public waiter {
     }
   };
 
-  wait_source(const wait_source&) = delete;
   wait_source& operator=(const wait_source&) = delete;
 
   // Before it is asked anything, by the goroutine that will wait.
@@ -49,6 +48,7 @@ class wait_source : public waiter {
 
  protected:
   wait_source() noexcept = default;
+  wait_source(wait_source&&) noexcept : waiter() {}  // of one that has not waited
   ~wait_source() = default;
 };
 
@@ -99,6 +99,7 @@ template <class Self> class source_operation : public awaitable_base, public wai
 
  protected:
   source_operation() noexcept = default;
+  source_operation(source_operation&&) noexcept = default;
   ~source_operation() = default;
 };
 
