@@ -129,10 +129,12 @@ inline void requeue(goroutine* g) noexcept { g->core().schedule(g); }
 // The same for the goroutine that runs here.
 inline void requeue_self(goroutine& g) noexcept { g.core().push(*g.proc, &g); }
 
-// Collects goroutines to schedule once the locks are left.
+// Collects goroutines to schedule once the locks are left, and members that have something else to do then.
 class wake_batch {
  public:
   void add(goroutine* g) noexcept { x_chain.push(g); }
+  void add_after(member& m) noexcept { x_after.push_back(&m); }
+  member* pop_after() noexcept { return static_cast<member*>(x_after.pop_front()); }
   void flush() noexcept {
     while (!x_chain.empty()) {
       auto* first = static_cast<goroutine*>(x_chain.pop());
@@ -147,6 +149,7 @@ class wake_batch {
 
  private:
   fifo x_chain;
+  list_head x_after;
 };
 
 }  // namespace runnel::detail
