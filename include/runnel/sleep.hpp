@@ -35,9 +35,9 @@ class sleep_operation : public awaitable_base {
     x_timer.due_ns = x_at;
     bool biased = timers.lock().lock(nullptr);
     bool parked = park_on(g, leaf, timers.lock(), x_timer);
-    std::int64_t arm = parked ? timers.add_sleeper(x_timer) : 0;
+    bool earliest = parked && timers.add_sleeper(x_timer);
     timers.lock().unlock(biased);
-    timers.arm_host(arm);
+    if (earliest) timers.set_host();  // not of the frame's, which may be gone
     if (!parked) stop_here(g, leaf);
     return true;
   }

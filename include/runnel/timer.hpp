@@ -59,13 +59,13 @@ class shared_timer {
   // Returns whether there was a tick that nobody had taken.
   bool set(std::int64_t wait_ns, std::int64_t period) noexcept {
     bool pending;
-    std::int64_t arm_at;
+    bool earliest;
     {
       park_lock::guard hold(x_core.lock(), nullptr);
       pending = x_core.armed();
-      arm_at = x_core.set(saturating_add(x_core.now(), wait_ns), period);
+      earliest = x_core.set(saturating_add(x_core.now(), wait_ns), period);
     }
-    x_core.service().arm_host(arm_at);
+    if (earliest) x_core.service().set_host();
     return pending;
   }
   bool unset() noexcept {

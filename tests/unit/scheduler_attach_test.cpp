@@ -21,9 +21,11 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -69,6 +71,32 @@ TEST(scheduler, a_timer_that_was_called_off_does_not_hold_io_run) {
   sched.go([]() -> rn::task<> { co_await rn::with_timeout(20s, rn::sleep(1ms)); });
   io.run();
   EXPECT_LT(clock::now() - start, 10s);
+}
+
+// Nobody lives, but somebody has kept a context with a deadline an hour away: that holds the context, until it is
+// cancelled, here by a thread of nobody's.
+TEST(scheduler, a_deadline_that_is_called_off_from_outside_does_not_hold_io_run) {
+  for (bool by_parent : {false, true}) {
+    asio::io_context io(1);
+    rn::scheduler sched(io, rn::threads(1));
+    std::optional<rn::context> kept;
+    std::optional<rn::cancel_function> cancel, cancel_parent;
+    sched.go([&] {
+      auto [parent, cancel_it] = rn::context::background().with_cancel();
+      auto [ctx, cancel_child] = parent.with_timeout(1h);
+      kept = ctx;
+      cancel.emplace(std::move(cancel_child));
+      cancel_parent.emplace(std::move(cancel_it));
+    });
+    std::thread outside([&] {
+      wait_until([&] { return sched.live() == 0; });
+      (by_parent ? *cancel_parent : *cancel)();
+    });
+    io.run_for(30s);  // returns when there is no work left
+    EXPECT_TRUE(io.stopped()) << "it was held until the time was up";
+    outside.join();
+    EXPECT_TRUE(kept->is_done());
+  }
 }
 
 TEST(scheduler, io_may_run_again_for_later_goroutines) {

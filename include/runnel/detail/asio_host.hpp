@@ -176,10 +176,16 @@ class asio_host_on final : public asio_host {
       boost::asio::post(x_executor, std::move(handler));
   }
 
-  void arm_timer(std::int64_t at) noexcept override {
-    at = std::min(at | (timer_wheel::tick_ns - 1), INT64_MAX - timer_wheel::tick_ns);  // one wake-up for a whole tick
+  void set_timer() noexcept override {
     std::lock_guard hold(x_mutex);
-    if (!x_timer || at >= x_armed_for) return;
+    if (!x_timer) return;
+    std::int64_t at = core.timers.wanted();  // under the mutex: whoever comes last knows the latest
+    if (at == INT64_MAX) {
+      if (std::exchange(x_armed_for, INT64_MAX) != INT64_MAX) x_timer->cancel();
+      return;
+    }
+    at = std::min(at | (timer_wheel::tick_ns - 1), INT64_MAX - timer_wheel::tick_ns);  // one wake-up for a whole tick
+    if (at >= x_armed_for) return;
     x_armed_for = at;
     x_timer->expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at)));
     x_timer->async_wait(timer_handler{{self(), &x_timer_slot}});
@@ -200,20 +206,9 @@ class asio_host_on final : public asio_host {
     x_monitor->async_wait(monitor_handler{{self(), &x_monitor_slot}});
   }
   void hold_work(bool yes) noexcept override {
-    if (yes && !x_work)
-      x_work.emplace(x_executor);
-    else if (!yes) {
-      call_off_timer();
-      x_work.reset();
-    }
-  }
-  // Nothing lives: a wait for a timer that was called off would only keep the context running.
-  void call_off_timer() noexcept {
-    if (!core.timers.call_off_if_empty()) return;
-    std::lock_guard hold(x_mutex);
-    if (!x_timer || x_armed_for == INT64_MAX) return;
-    x_armed_for = INT64_MAX;
-    x_timer->cancel();
+    if (yes && !x_work) x_work.emplace(x_executor);
+    core.timers.hold(yes);
+    if (!yes) x_work.reset();
   }
   void close_timers() noexcept override {
     std::lock_guard hold(x_mutex);

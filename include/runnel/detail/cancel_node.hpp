@@ -29,7 +29,8 @@ bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& 
 
 // Somebody who wants to hear of the cancellation itself: whoever waits for done(), an after_func.
 struct cancel_hook : member {
-  // Called once, under the node's lock, unlisted: may claim and schedule by way of the batch, and nothing else.
+  // Called once, under the node's lock, unlisted: may claim and schedule by way of the batch, and nothing else. Called
+  // again, with no lock held, if it has put itself into the batch with add_after().
   void (*fire)(cancel_hook&, wake_batch&) noexcept = nullptr;
   cancel_hook() noexcept : member(member::kind_t::hook) {}
 };
@@ -246,6 +247,10 @@ class cancel_node : public member {
     at->x_lock.lock();
     while (at) at = at->step(wakes);
     wakes.flush();
+    while (member* m = wakes.pop_after()) {
+      auto* hook = static_cast<cancel_hook*>(m);
+      hook->fire(*hook, wakes);
+    }
   }
 
   // One turn of the walk, under this node's lock. Returns the node to go on with, locked; null at the end.

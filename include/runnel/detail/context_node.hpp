@@ -79,11 +79,24 @@ class context_node final : public cancel_node, private deadline_timer {
   context_node* x_root_use = nullptr;
   cancel_edge x_edge{*this};
 
-  // Cancelled from above: the timer is released at once (CTX-19).
+  // Cancelled from above: the timer is released at once (CTX-19). If nothing else kept the host's context running, it
+  // is told so when the locks are left; until then the node must live.
   struct call_off : cancel_hook {
     context_node& node;
+    bool was_the_last = false;
     explicit call_off(context_node& n) noexcept : node(n) {
-      fire = [](cancel_hook& h, wake_batch&) noexcept { static_cast<call_off&>(h).node.disarm_unless_firing(); };
+      fire = [](cancel_hook& h, wake_batch& batch) noexcept {
+        auto& self = static_cast<call_off&>(h);
+        if (!self.was_the_last) {
+          self.was_the_last = self.node.disarm_unless_firing();
+          if (!self.was_the_last) return;
+          self.node.retain();
+          batch.add_after(self);
+        } else {
+          self.node.set_host();
+          self.node.release();
+        }
+      };
     }
   } x_call_off{*this};
 };

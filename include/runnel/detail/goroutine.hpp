@@ -136,10 +136,12 @@ inline void enter(processor& here, goroutine& g) noexcept {
   here.current = reinterpret_cast<std::uintptr_t>(&g);
 }
 
-// Collects goroutines to schedule once the locks are left.
+// Collects goroutines to schedule once the locks are left, and members that have something else to do then.
 class wake_batch {
  public:
   void add(goroutine* g) noexcept { x_chain.push(g); }
+  void add_after(member& m) noexcept { x_after.push_back(&m); }
+  member* pop_after() noexcept { return static_cast<member*>(x_after.pop_front()); }
   void flush() noexcept {
     while (!x_chain.empty()) {
       auto* first = static_cast<goroutine*>(x_chain.pop());
@@ -154,6 +156,7 @@ class wake_batch {
 
  private:
   fifo x_chain;
+  list_head x_after;
 };
 
 }  // namespace runnel::detail

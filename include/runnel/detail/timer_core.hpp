@@ -51,21 +51,21 @@ class timer_core : private tick_timer {
                   std::memory_order_relaxed);
     return tick;
   }
-  // Sets the first tick, and the distance of later ones; 0: there are none. Returns what the host is to be armed for.
-  std::int64_t set(std::int64_t due_at, std::int64_t period) noexcept {
+  // Sets the first tick, and the distance of later ones; 0: there are none. Returns whether to call service().set_host().
+  bool set(std::int64_t due_at, std::int64_t period) noexcept {
     timer_wheel::remove(*this);
     x_due.store(due_at, std::memory_order_relaxed);
     x_period = period;
     x_armed = true;
-    return x_waiters.empty() ? 0 : list();
+    return !x_waiters.empty() && list();
   }
   void unset() noexcept {
     timer_wheel::remove(*this);
     x_armed = false;
   }
-  std::int64_t join(waiter& w) noexcept {
+  bool join(waiter& w) noexcept {
     x_waiters.push_back(&w);
-    return x_armed && !tick_timer::linked() ? list() : 0;
+    return x_armed && !tick_timer::linked() && list();
   }
   void leave_wheel() noexcept { timer_wheel::remove(*this); }
   bool waited_for() noexcept { return !x_waiters.empty(); }
@@ -77,9 +77,9 @@ class timer_core : private tick_timer {
   timer_service& service() noexcept { return x_runtime.timers; }
 
  private:
-  std::int64_t list() noexcept {
+  bool list() noexcept {
     tick_timer::due_ns = x_due.load(std::memory_order_relaxed);
-    return tick_timer::due_ns == end_of_time ? 0 : x_runtime.timers.add_tick(*this);
+    return tick_timer::due_ns != end_of_time && x_runtime.timers.add_tick(*this);
   }
   static bool deliver(tick_timer& t, std::int64_t now, fifo& woken_ones) noexcept;
 
@@ -102,8 +102,7 @@ class tick_operation : public source_operation<tick_operation> {
   bool ready(goroutine&) noexcept override { return x_timer.due(x_now = x_timer.now()); }
   void take(goroutine&) noexcept override { give(x_timer.take_tick(x_now)); }
   listed_t join_queue(goroutine&) noexcept override {
-    auto at = x_timer.join(*this);
-    return {.timers = at ? &x_timer.service() : nullptr, .arm_at = at};
+    return {.timers = x_timer.join(*this) ? &x_timer.service() : nullptr};
   }
   void leave_queue() noexcept override { unlink(this); }
 

@@ -19,10 +19,13 @@
 
 namespace runnel::detail {
 
-// What the service needs of the world: one timer that calls on_timer() at or after the nearest time asked for.
+// What the service needs of the world: one timer that calls on_timer().
 class timer_host {
  public:
-  virtual void arm_timer(std::int64_t at_ns) noexcept = 0;
+  // timer_service::wanted() says something else: asks it, and sees to it that on_timer() is called by then; if that is
+  // INT64_MAX, that nothing waits for a timer any more. May be called by several threads at once, with no lock held;
+  // who asks last has the last word, so the order in which they come does not matter.
+  virtual void set_timer() noexcept = 0;
 
  protected:
   ~timer_host() = default;
@@ -64,58 +67,61 @@ struct tick_timer : service_timer {
 //      they wake.
 //   2. x_armed_for is at most the due time of the earliest entry whenever x_lock is free and no on_timer() is on
 //      its way to re-arm.
+//   3. Whoever changes x_armed_for to what is earlier, or to INT64_MAX, calls set_timer() after leaving x_lock.
+//   4. While something lives (x_held), a timer that is called off leaves the host armed: setting and calling off is
+//      what happens most, and costs the host nothing. When nothing lives and the wheel is empty, x_armed_for is
+//      INT64_MAX.
 class timer_service {
  public:
   timer_service(timer_host& host, std::int64_t now) : x_host(host), x_wheel(now) {}
 
   park_lock& lock() noexcept { return x_lock; }
 
-  // Under lock(): lists a sleeper, or a tick. Returns when to arm the host for, once the lock is left; 0: no need.
-  std::int64_t add_sleeper(sleep_timer& t) noexcept { return add(t); }
-  std::int64_t add_tick(tick_timer& t) noexcept { return add(t); }
+  // When on_timer() is to be called; INT64_MAX: it need not be.
+  std::int64_t wanted() noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    return x_armed_for;
+  }
+  // Whether something lives that keeps the host's context running.
+  void hold(bool yes) noexcept {
+    bool idle;
+    {
+      park_lock::guard guard(x_lock, nullptr);
+      x_held = yes;
+      idle = forget_if_idle();
+    }
+    if (idle) x_host.set_timer();
+  }
+
+  // Under lock(): lists a sleeper, or a tick. Returns whether set_host() is to be called, once the lock is left.
+  bool add_sleeper(sleep_timer& t) noexcept { return add(t); }
+  bool add_tick(tick_timer& t) noexcept { return add(t); }
+  void set_host() noexcept { x_host.set_timer(); }
 
   void arm(callback_timer& t, std::int64_t due_ns) noexcept {
-    std::int64_t at;
+    bool earlier;
     {
       park_lock::guard hold(x_lock, nullptr);
       t.due_ns = due_ns;
       t.state.store(callback_timer::state_t::armed, std::memory_order_relaxed);
-      at = add(t);
+      earlier = add(t);
     }
-    arm_host(at);
+    if (earlier) x_host.set_timer();
   }
   // Afterwards the timer neither fires nor is firing. Returns whether this kept it from firing.
   bool disarm(callback_timer& t) noexcept {
-    {
-      park_lock::guard hold(x_lock, nullptr);
-      if (t.state.load(std::memory_order_relaxed) == callback_timer::state_t::armed) {
-        timer_wheel::remove(t);
-        t.state.store(callback_timer::state_t::idle, std::memory_order_relaxed);
-        return true;
-      }
+    if (called_off how = call_off(t); how != called_off::not_armed) {
+      if (how == called_off::was_the_last) x_host.set_timer();
+      return true;
     }
     // acquire: after the firing thread's last touch
     for (int spins = 0; t.state.load(std::memory_order_acquire) == callback_timer::state_t::firing; ++spins)
       spins < 100 ? cpu_pause() : std::this_thread::yield();
     return false;
   }
-  // The same for a caller whom the firing may wait for.
-  void disarm_unless_firing(callback_timer& t) noexcept {
-    park_lock::guard hold(x_lock, nullptr);
-    if (t.state.load(std::memory_order_relaxed) != callback_timer::state_t::armed) return;
-    timer_wheel::remove(t);
-    t.state.store(callback_timer::state_t::idle, std::memory_order_relaxed);
-  }
-  void arm_host(std::int64_t at) noexcept {
-    if (at) x_host.arm_timer(at);
-  }
-  // True: no timer is set, and the host need not call until it is armed again.
-  bool call_off_if_empty() noexcept {
-    park_lock::guard hold(x_lock, nullptr);
-    if (!x_wheel.empty()) return false;
-    x_armed_for = INT64_MAX;
-    return true;
-  }
+  // The same for a caller whom the firing may wait for, and who holds a lock. Returns whether set_host() is to be
+  // called once that is left.
+  bool disarm_unless_firing(callback_timer& t) noexcept { return call_off(t) == called_off::was_the_last; }
 
   // The host's timer has fired. Appends who is to be woken to `woken`.
   void on_timer(std::int64_t now, fifo& woken) noexcept {
@@ -144,7 +150,7 @@ class timer_service {
       timer.fire(timer);
       timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
     }
-    if (next != INT64_MAX) x_host.arm_timer(next);
+    if (next != INT64_MAX) x_host.set_timer();  // which asks what is wanted by now
   }
 
   bool empty() noexcept {
@@ -153,17 +159,34 @@ class timer_service {
   }
 
  private:
-  std::int64_t add(timer_entry& t) noexcept {
+  enum class called_off : std::uint8_t { not_armed, yes, was_the_last };
+
+  called_off call_off(callback_timer& t) noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    if (t.state.load(std::memory_order_relaxed) != callback_timer::state_t::armed) return called_off::not_armed;
+    timer_wheel::remove(t);
+    t.state.store(callback_timer::state_t::idle, std::memory_order_relaxed);
+    return forget_if_idle() ? called_off::was_the_last : called_off::yes;
+  }
+
+  // Under x_lock. True: nothing is wanted any more, and something was.
+  bool forget_if_idle() noexcept {
+    if (x_held || x_armed_for == INT64_MAX || !x_wheel.empty()) return false;
+    x_armed_for = INT64_MAX;
+    return true;
+  }
+  bool add(timer_entry& t) noexcept {
     x_wheel.add(t);
-    if (t.due_ns >= x_armed_for) return 0;
+    if (t.due_ns >= x_armed_for) return false;
     x_armed_for = t.due_ns;
-    return std::max<std::int64_t>(t.due_ns, 1);
+    return true;
   }
 
   timer_host& x_host;
   park_lock x_lock;
   timer_wheel x_wheel;
   std::int64_t x_armed_for = INT64_MAX;
+  bool x_held = false;
 };
 
 // The deadline of a context. Disarming may be repeated, and by several threads at once.
@@ -183,9 +206,8 @@ class deadline_timer : private callback_timer {
   void disarm() noexcept {
     if (x_timers) x_timers->disarm(*this);
   }
-  void disarm_unless_firing() noexcept {
-    if (x_timers) x_timers->disarm_unless_firing(*this);
-  }
+  bool disarm_unless_firing() noexcept { return x_timers && x_timers->disarm_unless_firing(*this); }
+  void set_host() noexcept { x_timers->set_host(); }
 
  private:
   static void expire(callback_timer& t) noexcept {

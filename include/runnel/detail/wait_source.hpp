@@ -27,9 +27,8 @@ class wait_source : public waiter {
   struct listed_t {
     bool listed = true;  // false: there is no need to wait
     timer_service* timers = nullptr;
-    std::int64_t arm_at = 0;
     void finish() const noexcept {
-      if (timers) timers->arm_host(arm_at);
+      if (timers) timers->set_host();
     }
   };
 
