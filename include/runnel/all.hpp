@@ -101,7 +101,7 @@ class fork_operation_base : public awaitable_base {
     if (std::exception_ptr lost = x_join.finish()) [[unlikely]] all_policy::report_loser(std::move(lost));
   }
 
-  // Suspends the parent, offers all children but the first, and enters that.
+  // Suspends the parent, offers all children but the first, and enters that, unless a chooser is to.
   template <class Nth>
   std::coroutine_handle<> fork(promise_base* leaf, std::uint32_t n, Nth&& nth) {
     processor& here = *this_processor();
@@ -116,6 +116,7 @@ class fork_operation_base : public awaitable_base {
       here.gate.leave();
       here.core->offer_children(here);
     }
+    if (!fork_join::may_transfer(here)) [[unlikely]] return fork_join::leave_to_chooser(here, nth(0));
     return transfer_to(fork_join::enter(here, nth(0)));
   }
   // In the parent, after the last child. Rethrows what decided the join.

@@ -147,10 +147,12 @@ class runtime : private detail::spawner<runtime> {
 };
 
 /// The executor of the pool that the calling goroutine runs on: for sockets and timers. Throws: misuse_error
-/// outside of one.
+/// outside of one, and under test::run.
 inline boost::asio::any_io_executor this_executor() {
   detail::runtime_core* runtime = detail::runtime_core::here();
   if (!runtime) throw misuse_error("runnel: this_executor outside of a goroutine");
+  if (!runtime->core.host().on_asio())
+    throw misuse_error("runnel: this_executor under test::run: there are no sockets and no timers of Asio there");
   return static_cast<detail::asio_host&>(runtime->core.host()).get_executor();
 }
 

@@ -131,6 +131,14 @@ class fork_join {
     return become_parent(here);
   }
 
+  // Whether control may pass to a child directly. Not under a chooser, which is to choose: then there is one processor,
+  // and no thief for whom there is the gate.
+  static bool may_transfer(const processor& here) noexcept { return here.transfers < longest_run; }
+  RUNNEL_NOINLINE static std::coroutine_handle<> leave_to_chooser(processor& here, fork_child_base& child) noexcept {
+    here.push_child(&child);
+    return std::noop_coroutine();
+  }
+
   // Takes the newest child of this processor, to be entered by symmetric transfer.
   static std::coroutine_handle<> next_child(processor& here) noexcept {
     if (++here.transfers >= longest_run) return std::noop_coroutine();
@@ -160,7 +168,7 @@ class fork_join {
   }
 
   // Makes a goroutine of a child that is about to park, or that opens a scope. Throws bad_alloc.
-  static goroutine* promote(fork_child_base& child, processor& here) {
+  RUNNEL_NOINLINE static goroutine* promote(fork_child_base& child, processor& here) {
     child.join->link();
     return promote(child, here, new goroutine);
   }
@@ -184,6 +192,7 @@ class fork_join {
     g->proc = &here;
     g->budget = goroutine::full_budget;
     child.set_g(g);
+    if (run_observer* o = here.core->observer()) [[unlikely]] o->promoted(child, *g);
     return g;
   }
 

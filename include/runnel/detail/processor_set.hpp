@@ -27,6 +27,7 @@ class pump_host {
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
+  virtual bool on_asio() const noexcept { return false; }             // an asio_host
 
  protected:
   ~pump_host() = default;

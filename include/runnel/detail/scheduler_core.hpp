@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/chooser.hpp>
 #include <runnel/detail/cost_model.hpp>
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/detail/intrusive_list.hpp>
@@ -17,15 +18,6 @@
 #include <vector>
 
 namespace runnel::detail {
-
-// Which of n runnable goroutines is resumed next. Null: the scheduler's own order.
-class chooser {
- public:
-  virtual std::size_t choose(std::size_t n) noexcept = 0;
-
- protected:
-  ~chooser() = default;
-};
 
 // Work is private to the processor that made it, until somebody could use it: a cost model decides what is worth
 // waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a monitor, which runs
@@ -47,7 +39,15 @@ class scheduler_core : public processor_set {
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
+  // The seams (detail/chooser.hpp). Null: the scheduler's own order, and nobody watches.
   void set_chooser(chooser* c) noexcept { x_chooser = c; }
+  bool has_chooser() const noexcept { return x_chooser; }
+  void set_observer(run_observer* o) noexcept { x_observer = o; }
+  run_observer* observer() const noexcept { return x_observer; }
+  // One of n equals, for whoever must be fair.
+  std::size_t draw(processor& p, std::size_t n) noexcept {
+    return x_chooser ? x_chooser->draw(n) : static_cast<std::size_t>(p.next_random() % n);
+  }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
   void* environment() const noexcept { return x_environment; }
   void set_environment(void* e) noexcept { x_environment = e; }
@@ -254,14 +254,9 @@ class scheduler_core : public processor_set {
   }
 
   RUNNEL_NOINLINE item take_chosen(processor& p) noexcept {
-    while (fifo_link* g = take_injected(p)) p.push_goroutine(g);
-    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
-    std::size_t n = p.goroutines.size() + (p.children.empty() ? 0 : 1);
-    if (n == 0) return {};
-    std::size_t pick = x_chooser->choose(n);
-    if (pick >= p.goroutines.size()) return {nullptr, p.pop_newest_child()};
-    while (pick-- > 0) p.push_goroutine(p.pop_goroutine());
-    return {p.pop_goroutine(), nullptr};
+    for (fifo share; !(share = processor_set::take_injected()).empty();) p.append_goroutines(share);
+    auto [g, child] = detail::take_chosen(p, *x_chooser);
+    return {g, child};
   }
 
   RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
@@ -389,6 +384,7 @@ class scheduler_core : public processor_set {
   }
 
   chooser* x_chooser = nullptr;
+  run_observer* x_observer = nullptr;
   void* x_environment = nullptr;
   cost_model x_cost;
   std::atomic<bool> x_monitor_armed{false};

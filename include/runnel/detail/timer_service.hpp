@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -112,26 +113,34 @@ class timer_service {
     std::int64_t next;
     {
       park_lock::guard hold(x_lock, nullptr);
-      x_wheel.advance(now, [&](timer_entry& entry) {
-        if (static_cast<service_timer&>(entry).calls) {
-          static_cast<callback_timer&>(static_cast<service_timer&>(entry))
-              .state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
-          callbacks.push_back(&entry);
-        } else {
-          goroutine* g =
-              static_cast<sleep_timer&>(static_cast<service_timer&>(entry)).g;  // the claim, as of any plain waiter
-          g->word.store(0, std::memory_order_release);
-          woken.push(g);
-        }
-      });
+      x_wheel.advance(now, [&](timer_entry& entry) { expire(entry, callbacks, woken); });
       next = x_armed_for = x_wheel.next_due();
     }
-    while (list_link* link = callbacks.pop_front()) {
-      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
-      timer.fire(timer);
-      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
-    }
+    call(callbacks);
     if (next != INT64_MAX) x_host.arm_timer(next);
+  }
+
+  // For a clock that jumps, and somebody who chooses the order. When to call take_due(); INT64_MAX: no timer is set.
+  std::int64_t next_due() noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    return x_wheel.next_due();
+  }
+  // Moves what is due to the end of a list. It stays armed there: it may still be disarmed, or its sleeper cancelled.
+  void take_due(std::int64_t now, list_head& due) noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    x_wheel.advance(now, [&](timer_entry& entry) { due.push_back(&entry); });
+  }
+  // Fires the nth of that list. Appends who is to be woken to `woken`.
+  void fire_nth(list_head& due, std::size_t nth, fifo& woken) noexcept {
+    list_head callbacks;
+    {
+      park_lock::guard hold(x_lock, nullptr);
+      list_link* link = due.first();
+      while (nth-- > 0) link = link->next;
+      unlink(link);
+      expire(*static_cast<timer_entry*>(link), callbacks, woken);
+    }
+    call(callbacks);
   }
 
   bool empty() noexcept {
@@ -145,6 +154,26 @@ class timer_service {
     if (t.due_ns >= x_armed_for) return 0;
     x_armed_for = t.due_ns;
     return std::max<std::int64_t>(t.due_ns, 1);
+  }
+
+  // Under x_lock, of an entry that has been taken out.
+  static void expire(timer_entry& entry, list_head& callbacks, fifo& woken) noexcept {
+    auto& timer = static_cast<service_timer&>(entry);
+    if (timer.calls) {
+      static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+      callbacks.push_back(&entry);
+    } else {
+      goroutine* g = static_cast<sleep_timer&>(timer).g;  // the claim, as of any plain waiter
+      g->word.store(0, std::memory_order_release);
+      woken.push(g);
+    }
+  }
+  static void call(list_head& callbacks) noexcept {
+    while (list_link* link = callbacks.pop_front()) {
+      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
+      timer.fire(timer);
+      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
+    }
   }
 
   timer_host& x_host;
