@@ -38,7 +38,7 @@ template <class E> struct recv_waiter : waiter {
     alignas(std::exception_ptr) std::byte error_bytes[sizeof(std::exception_ptr)];
   };
 
-  recv_waiter() noexcept : element_bytes{} {}
+  recv_waiter() noexcept : waiter(reason_t::receive), element_bytes{} {}
   E& element() noexcept { return *std::launder(reinterpret_cast<E*>(element_bytes)); }
   std::exception_ptr& error() noexcept { return *std::launder(reinterpret_cast<std::exception_ptr*>(error_bytes)); }
 
@@ -60,7 +60,7 @@ template <class E> struct recv_waiter : waiter {
 // Who waits to send: the element is taken from where it is.
 template <class E> struct send_waiter : waiter {
   E* source;
-  explicit send_waiter(E& e) noexcept : source(&e) {}
+  explicit send_waiter(E& e) noexcept : waiter(reason_t::send), source(&e) {}
 };
 
 // Invariants:

@@ -109,7 +109,7 @@ class done_operation : public awaitable_base, private cancel_hook {
   }
 
   cancel_node* x_node = nullptr;
-  waiter x_waiter;
+  waiter x_waiter{waiter::reason_t::done};
   list_head x_queue;
   bool x_listed = false;
   bool x_fired = false;

@@ -36,6 +36,11 @@ struct fork_child_base : list_link {
 
 template <class T> struct fork_child : fork_child_base, task_link<T> {};
 
+struct join_node : cancel_node {
+  fork_join& join;
+  explicit join_node(fork_join& j) noexcept : cancel_node(form::join), join(j) {}
+};
+
 // The children of one `all` or `race`, and the frame that waits for them.
 //
 // Invariants:
@@ -173,6 +178,9 @@ class fork_join {
     return promote(child, here, new goroutine);
   }
 
+  // For reports: how many children have not ended, and who waits for them, as in processor::current.
+  std::uint32_t left() const noexcept { return x_left.load(std::memory_order_relaxed); }
+  std::uintptr_t waiter() const noexcept { return x_resumes_as; }
   // The context of the join's children, once it is linked.
   cancel_node& node() noexcept { return *x_node; }
 
@@ -205,7 +213,7 @@ class fork_join {
     at->x_inner = nullptr;
     cancel_node* above;
     for (;;) {
-      if (!at->x_node) at->x_node = new cancel_node;
+      if (!at->x_node) at->x_node = new join_node(*at);
       if ((above = at->context_above())) break;
       fork_join* outer = at->join_above();
       outer->x_inner = at;
@@ -293,7 +301,7 @@ class fork_join {
   goroutine* x_spare = nullptr;
   fork_child_base* x_winner = nullptr;
   std::exception_ptr x_error;
-  cancel_node* x_node = nullptr;
+  join_node* x_node = nullptr;
 };
 
 // The goroutine that a frame belongs to. Promotes a fork-join child that has none yet, which may throw bad_alloc.
