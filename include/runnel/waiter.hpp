@@ -179,6 +179,7 @@ inline bool spend_budget(goroutine& g, promise_base* leaf) noexcept {
     return false;
   }
   g.set_leaf(leaf);
+  g.budget = goroutine::spent_budget;
   requeue_self(g);
   return true;
 }

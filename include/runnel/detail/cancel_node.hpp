@@ -178,10 +178,11 @@ class cancel_node : public member {
   }
 
   // Visits what is below this node, for reports: v.enter(node), v.goroutine(g), v.leave(node). It goes down as the walk
-  // does, and keeps the locks of the path: v does little, and neither allocates nor calls anybody. Of the goroutines
-  // those are listed that have ever parked; all, where the runtime tracks them.
+  // does, along this node's edges too, and keeps the locks of the path: v does little, and neither allocates nor calls
+  // anybody. It may see the same twice. Of the goroutines those are listed that have ever parked; all, where the runtime
+  // tracks them.
   template <class V>
-  void visit(V&& v) noexcept {
+  void visit(V&& v, bool along_edges = true) noexcept {
     cancel_node* at = this;
     at->x_lock.lock();
     v.enter(*at);
@@ -203,6 +204,8 @@ class cancel_node : public member {
         continue;
       }
       if (m->kind == member::kind_t::goroutine) v.goroutine(static_cast<detail::goroutine&>(*m));
+      if (m->kind == member::kind_t::edge && at == this && along_edges)
+        static_cast<cancel_edge*>(m)->target.visit(v, false);
       l = l->next;
     }
   }

@@ -20,6 +20,8 @@ class chooser {
   virtual std::size_t choose(std::size_t n) noexcept = 0;
   // Which of n equals somebody takes who must be fair and would throw dice: a select.
   virtual std::size_t draw(std::size_t) noexcept { return 0; }
+  // So many goroutines have come from threads that do not pump this scheduler.
+  virtual void injected(std::size_t) noexcept {}
 
  protected:
   ~chooser() = default;

@@ -98,6 +98,7 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
   std::source_location where;    // it was started, for reports; one pointer
 
   static constexpr std::uint8_t full_budget = 128;
+  static constexpr std::uint8_t spent_budget = 255;  // it waits for its turn because of that, and not by a yield
 
   goroutine() noexcept : member(member::kind_t::goroutine) {}
   static void* operator new(std::size_t size) { return frame_allocate(size); }

@@ -254,12 +254,14 @@ class scheduler_core : public processor_set {
   }
 
   RUNNEL_NOINLINE item take_chosen(processor& p) noexcept {
-    for (fifo share; !(share = processor_set::take_injected()).empty();) p.append_goroutines(share);
+    for (fifo share; !(share = processor_set::take_injected()).empty(); p.append_goroutines(share))
+      x_chooser->injected(share.size());
     auto [g, child] = detail::take_chosen(p, *x_chooser);
     return {g, child};
   }
 
   RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
+    if (x_chooser) return {};  // it has seen all that there is
     if (fifo_link* g = take_injected(p)) return {g, nullptr};
     if (x_concurrency == 1) return {};
     if (!searching) {
