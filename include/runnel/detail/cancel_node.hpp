@@ -179,8 +179,8 @@ class cancel_node : public member {
 
   // Visits what is below this node, for reports: v.enter(node), v.goroutine(g), v.leave(node). It goes down as the walk
   // does, along this node's edges too, and keeps the locks of the path: v does little, and neither allocates nor calls
-  // anybody. It may see the same twice. Of the goroutines those are listed that have ever parked; all, where the runtime
-  // tracks them.
+  // anybody. It may see the same twice. Of the goroutines those are listed that have ever parked; where the runtime
+  // tracks them, all that have begun.
   template <class V>
   void visit(V&& v, bool along_edges = true) noexcept {
     cancel_node* at = this;

@@ -99,8 +99,8 @@ struct census_entry {
   std::uintptr_t joiner = 0;                         // who waits for a fork-join, as in processor::current
 };
 
-// A snapshot of a runtime that may run on meanwhile: what is told of one goroutine was true at one moment, what is told of
-// two was true at two.
+// A snapshot of a runtime that may run on meanwhile: what is told of one goroutine was true at one moment, what is told
+// of two was true at two.
 //
 // Invariants: nothing is allocated while a lock of the runtime is held; what does not fit is only counted.
 class census {
@@ -202,7 +202,8 @@ class census {
       auto at = std::lower_bound(joins.begin(), joins.end(), e.id,
                                  [](const auto& j, const void* id) { return std::less<>()(j.first, id); });
       if (at == joins.end() || at->first != e.id) continue;
-      e.waits.kind = at->second->form == cancel_node::form::group ? wait_info::kind_t::group : wait_info::kind_t::fork_join;
+      bool is_group = at->second->form == cancel_node::form::group;
+      e.waits.kind = is_group ? wait_info::kind_t::group : wait_info::kind_t::fork_join;
       e.waits.length = at->second->group.live;
       e.waits.object = at->second->id;
     }
@@ -213,7 +214,8 @@ class census {
     for (auto& joiner : entries) {
       bool joins = joiner.waits.kind == wait_info::kind_t::group || joiner.waits.kind == wait_info::kind_t::fork_join;
       if (!joins || joiner.waits.for_ever || joiner.waits.length == 0) continue;
-      auto node = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.id == joiner.waits.object; });
+      auto node = std::find_if(entries.begin(), entries.end(),
+                               [&](const auto& e) { return e.id == joiner.waits.object; });
       std::size_t stuck = 0;
       for (auto at = node; at != entries.end() && (at == node || at->depth > node->depth); ++at)
         if (at->is_goroutine && at->depth == node->depth + 1 && at->waits.for_ever) ++stuck;

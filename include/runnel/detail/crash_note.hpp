@@ -14,8 +14,8 @@
 
 namespace runnel::detail {
 
-// While one lives, an abort of its thread (a failed assert, std::terminate, a fatal misuse) prints the text. The handler is
-// set once, with the first note, and calls the one that was there before; it does nothing without a note.
+// While one lives, an abort of its thread (a failed assert, std::terminate, a fatal misuse) prints the text. The
+// handler is set once, with the first note, and calls the one that was there before; it does nothing without a note.
 class crash_note {
  public:
   explicit crash_note(std::string_view text) noexcept {

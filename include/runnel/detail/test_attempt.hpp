@@ -84,7 +84,7 @@ class test_attempt {
     if (x_options.record) *x_options.record = outcome.trace;
     bool planned = plan.event != test_plan::event_t::none || plan.fails_at != allocation_faults::none;
     if (planned && !outcome.disturbed)
-      throw misuse_error("runnel: the body of a test does not do the same each time: it has not come to that place again");
+      throw misuse_error("runnel: the body of a test is to do the same each time: it has not come to that place again");
     if (outcome.error && !(planned && is_expected(plan, outcome.error)))
       fail(outcome, which, what_of(outcome.error));
     if (outcome.canceled && !planned) fail(outcome, which, "the body was cancelled");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/test_host.hpp: the scheduler's world in a test: one thread, a clock that jumps, every choice a schedule's.
+// runnel/detail/test_host.hpp: the scheduler's world in a test: one thread, a jumping clock, a schedule.
 // Layer: L13
 #pragma once
 
@@ -50,8 +50,8 @@ inline bool is_being_debugged() {
   return false;
 }
 
-// One processor, pumped by the thread that calls drive(), one item at a time: between two steps nothing runs, and what is
-// possible next is known: the runnable goroutines, the fork-join children, and the timers that are due. A schedule
+// One processor, pumped by the thread that calls drive(), one item at a time: between two steps nothing runs, and what
+// is possible next is known: the runnable goroutines, the fork-join children, and the timers that are due. A schedule
 // chooses. The clock stands still while anything is possible, and then jumps to the next timer.
 //
 // Our thread always schedules on our processor. So what comes by the injection queue was woken by another thread, which

@@ -238,10 +238,10 @@ template <class T, class F> task<> test_body(F& f, body_result<T>& result, std::
 }
 
 template <class F> constexpr void check_body() {
-  static_assert(std::is_invocable_v<F&>, "the body of a test run takes no arguments: [&]() -> rn::task<> { ... }");
+  static_assert(std::is_invocable_v<F&>, "the body of a test takes no arguments: [&]() -> rn::task<> { ... }");
   if constexpr (std::is_invocable_v<F&>)
     static_assert(is_task<std::invoke_result_t<F&>>,
-                  "the body of a test run is a coroutine that returns a task; a lambda needs -> rn::task<> written out");
+                  "the body of a test is a coroutine that returns a task; a lambda needs -> rn::task<> written out");
 }
 template <class F> using body_value = typename std::invoke_result_t<F&>::value_type;
 

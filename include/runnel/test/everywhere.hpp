@@ -129,9 +129,9 @@ template <class... A> std::size_t cancel_everywhere(A&&... options_body_and_inva
   return detail::disturbance_of(options_body_and_invariant...).cancel();
 }
 
-/// The same with every allocation failing in turn: of frames, goroutines and contexts in a program that is compiled with
-/// RUNNEL_FAULT_INJECTION=1; of everything else where the program's operator new asks allocation_fails. body may throw
-/// bad_alloc too, or get on without.
+/// The same with every allocation failing in turn: of frames, goroutines and contexts in a program that is compiled
+/// with RUNNEL_FAULT_INJECTION=1; of everything else where the program's operator new asks allocation_fails. body may
+/// throw bad_alloc too, or get on without.
 /// Throws: test::failure; misuse_error if no allocation can be made to fail.
 template <class... A> std::size_t fail_everywhere(A&&... options_body_and_invariant) {
   return detail::disturbance_of(options_body_and_invariant...).fail();

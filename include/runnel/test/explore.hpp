@@ -36,9 +36,9 @@ inline std::size_t explore_seeds(test_attempt& attempt, std::uint64_t n) {
   return static_cast<std::size_t>(n);
 }
 
-// All schedules with at most so many deviations from the default order: first that without any, then those with one, and
-// so on. A schedule is extended by deviations behind its last one, at every step and by every choice that its own run
-// had there. So each comes once, and one with fewer deviations comes before one with more.
+// All schedules with at most so many deviations from the default order: first that without any, then those with one,
+// and so on. A schedule is extended by deviations behind its last one, at every step and by every choice that its own
+// run had there. So each comes once, and one with fewer deviations comes before one with more.
 class exhaustion {
  public:
   exhaustion(test_attempt& attempt, const test_options& options) : x_attempt(attempt), x_options(options) {}
@@ -93,7 +93,7 @@ class exhaustion {
                      (!before || std::equal(possible.begin(), possible.begin() + static_cast<std::ptrdiff_t>(same),
                                             before->begin()));
     if (!as_before)
-      throw misuse_error("runnel: exhaust needs a body that does the same each time: this one had other choices before");
+      throw misuse_error("runnel: exhaust needs a body that does the same each time: this one had other choices");
     return possible;
   }
 

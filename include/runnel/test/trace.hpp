@@ -22,8 +22,8 @@ namespace runnel::test {
 class trace {
  public:
   struct step {
-    // A goroutine, or a fork-join child, goes on; a goroutine that was cancelled is unwound; a timer fires; the one that
-    // runs draws among equals.
+    // A goroutine, or a fork-join child, goes on; a goroutine that was cancelled is unwound; a timer fires; the one
+    // that runs draws among equals.
     enum class kind_t : std::uint8_t { goroutine, child, unwinding, timer, draw };
     kind_t kind;
     std::uint32_t number;  // of the goroutine or fork-join child; 0 for a timer

@@ -180,7 +180,7 @@ TEST(test_run, time_is_virtual_and_jumps) {
     EXPECT_EQ(rn::test::now() - start, 24h);
     for (int i = 0; i < 100; ++i) co_await rn::yield();
     EXPECT_EQ(rn::test::elapsed(), 24h);
-    co_await rn::sleep_until(start + 48h);
+    co_await rn::sleep_until(start + 48h);  // sleeps: in virtual time
     co_return rn::test::elapsed();
   });
   EXPECT_EQ(passed, 48h);
@@ -269,7 +269,7 @@ TEST(test_run, a_sleep_of_nothing_is_over_at_once) {
   rn::test::run([]() -> rn::task<> {
     co_await rn::sleep(0s);
     co_await rn::sleep(-1s);
-    co_await rn::sleep_until(rn::test::now());
+    co_await rn::sleep_until(rn::test::now());  // sleeps: in virtual time
     EXPECT_EQ(rn::test::elapsed(), 0s);
   });
 }
