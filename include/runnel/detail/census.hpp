@@ -45,6 +45,7 @@ struct wait_info {
   std::size_t length = 0, capacity = 0;
   std::int64_t at = 0;
   bool for_ever = false;  // only a cancellation ends it
+  std::int64_t deadline = cancel_node::no_deadline;  // of its current context
 };
 
 // Looks at a goroutine under the lock of the node that lists it, as a canceller does, and under the lock that it waits
@@ -61,6 +62,7 @@ inline wait_info look_at(goroutine& g, runtime_core& runtime) noexcept {
     auto* q = reinterpret_cast<park_lock*>(seen);
     park_lock::guard hold(*q, nullptr);
     if (g.word.load(std::memory_order_relaxed) != seen) continue;
+    info.deadline = g.context.load(std::memory_order_relaxed)->deadline();  // it stays there as long as we hold q
     if (q == &runtime.timers.lock()) {
       info.kind = wait_info::kind_t::timer;
       info.at = static_cast<sleep_timer*>(static_cast<timer_entry*>(g.node()))->due_ns;

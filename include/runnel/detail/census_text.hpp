@@ -63,11 +63,11 @@ class wait_teller {
     using kind = wait_info::kind_t;
     switch (w.kind) {
       case kind::nothing:
-        return "nothing, or something that cannot be told: it runs, or awaits what was adopted";
+        return "for what it adopted, or runs";
       case kind::runnable:
-        return "its turn: it is runnable";
+        return "for its turn";
       case kind::timer:
-        return w.for_ever ? "a timer" : "a timer, " + duration_text(w.at - x_now) + " more";
+        return w.for_ever ? "for a timer" : "for a timer, " + duration_text(w.at - x_now) + " more";
       case kind::channel:
         return to_do(w) + number(w.object, "channel") + " (" + filling(w) + ")";
       case kind::gone:
@@ -77,15 +77,15 @@ class wait_teller {
       case kind::other:
         return reason(w);
       case kind::select:
-        return "a select";
+        return "in a select";
       case kind::operation:
-        return "an operation of Asio";
+        return "for an operation of Asio";
       case kind::group:
         return children(w.length) + " of a group";
       case kind::fork_join:
         return children(w.length) + " of an all or race";
     }
-    return "something";
+    return "for something";
   }
   static std::string to_do(const wait_info& w) {
     return w.reason == waiter::reason_t::send ? "to send to " : "to receive from ";
@@ -95,20 +95,20 @@ class wait_teller {
     return std::to_string(w.length) + " of " + std::to_string(w.capacity);
   }
   static std::string children(std::size_t n) {
-    return std::to_string(n) + (n == 1 ? " child" : " children");
+    return "for " + std::to_string(n) + (n == 1 ? " child" : " children");
   }
   static std::string reason(const wait_info& w) {
     switch (w.reason) {
       case waiter::reason_t::slot:
-        return "a slot in a group";
+        return "for a slot in a group";
       case waiter::reason_t::zero_count:
-        return "a wait_group";
+        return "for a wait_group";
       case waiter::reason_t::done:
-        return "a context to be done";
+        return "for a context to be done";
       case waiter::reason_t::quiet:
-        return "everybody else to wait: wait_idle";
+        return "for everybody else to wait";
       default:
-        return "something";
+        return "for something";
     }
   }
   std::string number(const void* object, const char* noun) {

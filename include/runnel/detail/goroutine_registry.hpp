@@ -9,8 +9,7 @@
 #include <runnel/detail/fork_join.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
-#include <runnel/detail/processor.hpp>
-#include <runnel/detail/unwind.hpp>
+#include <runnel/detail/scheduler_core.hpp>
 
 #include <array>
 #include <atomic>
@@ -36,9 +35,13 @@ struct goroutine_record {
 // new record before anybody can ask for it: so an old one is never taken for it, and the memory is bounded by the most
 // goroutines that ever lived at once.
 //
+// Invariant: a record changes under its shard's mutex.
 //   x_last_number   the last number given out; relaxed: it guards nothing
-class goroutine_registry : public run_observer {
+class goroutine_registry final : public run_observer {
  public:
+  // Fork-join children that never become goroutines are many: they are known only where somebody asks for it.
+  explicit goroutine_registry(bool knows_children) noexcept : x_knows_children(knows_children) {}
+
   // A goroutine that has not run. One without an owner was a fork-join child, and is known as that.
   static bool is_new(const goroutine& g) noexcept { return !g.listed && g.owner; }
 
@@ -49,10 +52,7 @@ class goroutine_registry : public run_observer {
     g.listed = true;
     return number;
   }
-  std::uint64_t begins(fork_child_base& child) noexcept {
-    std::uintptr_t waiter = child.join->waiter();
-    return add(&child, find(reinterpret_cast<const void*>(waiter & ~std::uintptr_t{1})).number);
-  }
+  std::uint64_t begins(fork_child_base& child) noexcept { return add(&child, parent_of(child)); }
   // Afterwards. The item may have gone, and its address may be somebody else's.
   void stopped(const void* item, std::uint64_t number, std::int64_t now) noexcept {
     change(item, [&](goroutine_record& r) {
@@ -62,8 +62,10 @@ class goroutine_registry : public run_observer {
     });
   }
   void promoted(list_link& child, fifo_link& g) noexcept override {
+    auto& forked = *static_cast<fork_child_base*>(&child);
     auto* promoted = static_cast<goroutine*>(&g);
-    goroutine_record record = find(static_cast<fork_child_base*>(&child));
+    goroutine_record record =
+        x_knows_children ? find(&forked) : goroutine_record{next_number(), parent_of(forked), 0, false};
     record.since = promoted->core().now();
     put(promoted, record);
   }
@@ -74,6 +76,11 @@ class goroutine_registry : public run_observer {
   }
 
  private:
+  std::uint64_t parent_of(const fork_child_base& child) noexcept {
+    return find(reinterpret_cast<const void*>(child.join->waiter() & ~std::uintptr_t{1})).number;
+  }
+  std::uint64_t next_number() noexcept { return x_last_number.fetch_add(1, std::memory_order_relaxed) + 1; }
+
   struct alignas(cache_line) shard {
     std::mutex mutex;
     std::unordered_map<const void*, goroutine_record> records;
@@ -100,11 +107,12 @@ class goroutine_registry : public run_observer {
     }
   }
   std::uint64_t add(const void* item, std::uint64_t parent) noexcept {
-    std::uint64_t number = x_last_number.fetch_add(1, std::memory_order_relaxed) + 1;
+    std::uint64_t number = next_number();
     put(item, {number, parent, 0, true});
     return number;
   }
 
+  const bool x_knows_children;
   std::atomic<std::uint64_t> x_last_number{0};
   std::array<shard, 32> x_shards;
 };

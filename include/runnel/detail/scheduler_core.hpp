@@ -386,12 +386,12 @@ class scheduler_core : public processor_set {
   }
 
   chooser* x_chooser = nullptr;
-  run_observer* x_observer = nullptr;
   void* x_environment = nullptr;
   cost_model x_cost;
   std::atomic<bool> x_monitor_armed{false};
   std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
   int x_idle_looks = 0;
+  run_observer* x_observer = nullptr;
 };
 
 }  // namespace runnel::detail

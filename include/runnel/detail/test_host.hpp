@@ -325,7 +325,7 @@ class test_host final : public pump_host,
   }
 
   std::atomic<std::int64_t> x_now{begins_at};
-  goroutine_registry x_registry;
+  goroutine_registry x_registry{true};
   test::trace x_trace;
   test_schedule& x_schedule;
   list_head x_due;  // timers: see timer_service::take_due()

@@ -41,12 +41,12 @@ inline std::string test_table(test_host& host) {
     if (e.is_goroutine) known.emplace_back(host.registry().find(e.id).number, &e);
   std::stable_sort(known.begin(), known.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   wait_teller tell(host.now());
-  std::vector<table_row> rows{{"goroutine", "started at", "waits for", "since"}};
+  std::vector<table_row> rows{{"goroutine", "started at", "waits", "since"}};
   for (auto [number, e] : known) {
     goroutine_record record = host.registry().find(e->id);
     bool begun = e->waits.kind != wait_info::kind_t::runnable || record.since != 0;
     rows.push_back({std::to_string(number), number ? host.trace().name(number) : place_text(e->where),
-                    begun ? tell(e->waits) : "its first turn",
+                    begun ? tell(e->waits) : "to begin",
                     begun ? duration_text(std::max(record.since - test_host::begins_at, std::int64_t{0})) : ""});
   }
   std::string text = table_text(rows);

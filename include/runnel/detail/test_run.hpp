@@ -74,6 +74,7 @@ class test_run {
     };
     raw.on_unobserved = [](const goroutine_error&) {};
     x_host = std::make_shared<test_host>(schedule, options.seed.value_or(0), options.blocking_ns, std::move(raw));
+    x_host->core.join_list();
     x_progress->core = &x_host->core;
   }
   test_run(const test_run&) = delete;
