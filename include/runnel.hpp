@@ -40,3 +40,6 @@
 // Groups, and tasks in parallel.
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
+
+// Not here, for the sake of compile time: <runnel/dump.hpp>, a look at what runs, and <runnel/test.hpp>, deterministic
+// tests.

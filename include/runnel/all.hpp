@@ -103,8 +103,8 @@ class fork_operation_base : public awaitable_base {
     if (x_join.eventful()) [[unlikely]] drop_error();
   }
 
-  // Suspends the parent, offers all children but the first, and enters that. `push_others` puts them into a queue, from
-  // the last one to the second.
+  // Suspends the parent, offers all children but the first, and enters that, unless a chooser is to.
+  // `push_others` puts them into a queue, from the last one to the second.
   template <class F>
   std::coroutine_handle<> fork(promise_base* leaf, std::uint32_t n, fork_child_base& first, F&& push_others) {
     check_all_there(first.entry);
@@ -121,6 +121,7 @@ class fork_operation_base : public awaitable_base {
       here.gate.leave();
       here.core->offer_children(here);
     }
+    if (!fork_join::may_transfer(here)) [[unlikely]] return fork_join::leave_to_chooser(here, first);
     return transfer_to(fork_join::enter(here, first));
   }
   // In the parent, after the last child. Rethrows what decided the join.

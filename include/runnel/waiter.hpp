@@ -29,6 +29,9 @@ namespace runnel::detail {
 struct waiter : list_link {
   enum class kind_t : std::uint8_t { plain, select_case, foreign };
   enum class outcome_t : std::uint8_t { pending, done, closed, closed_with_error };
+  // What a plain waiter waits for, for reports. It is kept in `index`, which only the cases of a select need: a
+  // constant there costs nothing.
+  enum class reason_t : std::uint16_t { unknown, receive, send, slot, zero_count, done, quiet };
 
   union {
     goroutine* g = nullptr;            // of a goroutine, once it parks
@@ -37,11 +40,13 @@ struct waiter : list_link {
   };
   kind_t kind = kind_t::plain;
   outcome_t outcome = outcome_t::pending;
-  std::uint16_t index = 0;             // of the case in its select
+  std::uint16_t index = 0;             // of the case in its select; of a plain waiter, its reason
 
-  waiter() noexcept = default;
+  constexpr waiter() noexcept = default;
+  explicit constexpr waiter(reason_t r) noexcept : index(static_cast<std::uint16_t>(r)) {}
   // For who is plain, and linked only while it waits.
-  explicit waiter(unset) noexcept : list_link(unset()) {}
+  waiter(unset, reason_t r) noexcept : list_link(unset()), index(static_cast<std::uint16_t>(r)) {}
+  reason_t reason() const noexcept { return static_cast<reason_t>(index); }
 };
 
 // A thread outside the pool that blocks until its waiter is woken.
@@ -168,7 +173,8 @@ RUNNEL_NOINLINE inline bool stop_here(goroutine& g, promise_base* leaf) noexcept
 }
 
 // Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
-// thing that it does. False: its context is done.
+// thing that it does. Under any q but the timers' the link is a waiter: reports look at its reason. False: its context
+// is done.
 inline bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
   g.set_leaf(leaf);
   g.set_node(&node);
@@ -190,6 +196,7 @@ inline bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list
 // stays suspended until then.
 RUNNEL_NOINLINE inline bool give_others_a_turn(goroutine& g, promise_base* leaf) noexcept {
   g.set_leaf(leaf);
+  g.budget = goroutine::spent_budget;
   requeue_self(g);
   return true;
 }

@@ -31,7 +31,7 @@ template <class Waiter> class acquire_operation : public awaitable_base {
  public:
   using request = typename Waiter::request;
   explicit acquire_operation(request r) noexcept : x_asked(r) {}
-  acquire_operation(const acquire_operation&) = delete;
+  acquire_operation(acquire_operation&& other) noexcept : x_asked(other.x_asked) {}  // of what has not begun
   acquire_operation& operator=(const acquire_operation&) = delete;
   ~acquire_operation() {
     if constexpr (requires(Waiter& w) { w.give_up(); })
@@ -42,7 +42,7 @@ template <class Waiter> class acquire_operation : public awaitable_base {
     goroutine& g = goroutine_of(leaf);
     if (!enter_operation(g)) [[unlikely]]
       return stop_here(g, leaf), true;
-    if (g.budget > 0 && x_asked.try_take()) [[likely]] {
+    if (g.budget > 1 && x_asked.try_take()) [[likely]] {
       --g.budget;
       return false;
     }
@@ -57,7 +57,7 @@ template <class Waiter> class acquire_operation : public awaitable_base {
   enum class state_t : unsigned char { idle, waits, later };
 
   RUNNEL_NOINLINE bool suspend_slow(goroutine& g, promise_base* leaf) noexcept {
-    if (g.budget > 0)
+    if (g.budget > 1)
       --g.budget;
     else if (give_turn_away(g, leaf))
       return true;
@@ -67,7 +67,7 @@ template <class Waiter> class acquire_operation : public awaitable_base {
   }
   static task<> acquire_later(request r) {
     acquire_operation operation(r);
-    co_await operation;
+    co_await std::move(operation);
   }
   bool give_turn_away(goroutine& g, promise_base* leaf) noexcept {
     promise_base* frame;

@@ -37,7 +37,7 @@ template <class E> struct recv_waiter : waiter {
     alignas(std::exception_ptr) std::byte error_bytes[sizeof(std::exception_ptr)];
   };
 
-  recv_waiter() noexcept : waiter(unset()) {}  // NOLINT: nothing is there before `outcome` says so
+  recv_waiter() noexcept : waiter(unset(), reason_t::receive) {}  // NOLINT: nothing is there before `outcome` says so
   E& element() noexcept { return *std::launder(reinterpret_cast<E*>(element_bytes)); }
   std::exception_ptr& error() noexcept { return *std::launder(reinterpret_cast<std::exception_ptr*>(error_bytes)); }
 
@@ -59,7 +59,7 @@ template <class E> struct recv_waiter : waiter {
 // Who waits to send: the element is taken from where it is.
 template <class E> struct send_waiter : waiter {
   E* source;
-  explicit send_waiter(E& e) noexcept : waiter(unset()), source(&e) {}
+  explicit send_waiter(E& e) noexcept : waiter(unset(), reason_t::send), source(&e) {}
 };
 
 // Invariants:

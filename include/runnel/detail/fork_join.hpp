@@ -47,6 +47,11 @@ template <class T> struct fork_child : fork_child_base, task_link<T> {
   }
 };
 
+struct join_node : cancel_node {
+  fork_join& join;
+  explicit join_node(fork_join& j) noexcept : cancel_node(form::join), join(j) {}
+};
+
 // The children of one `all` or `race`, and the frame that waits for them.
 //
 // Invariants:
@@ -164,6 +169,14 @@ class fork_join {
     return become_parent(here);
   }
 
+  // Whether control may pass to a child directly. Not under a chooser, which is to choose: then there is one processor,
+  // and no thief for whom there is the gate.
+  static bool may_transfer(const processor& here) noexcept { return here.transfers < longest_run; }
+  RUNNEL_NOINLINE static std::coroutine_handle<> leave_to_chooser(processor& here, fork_child_base& child) noexcept {
+    here.push_child(&child);
+    return std::noop_coroutine();
+  }
+
   // Takes the newest child of this processor, if it is one of this join's, to be entered by symmetric transfer. Any other
   // is the pump's: before it runs, what has ended is settled.
   std::coroutine_handle<> next_child(processor& here) noexcept {
@@ -194,11 +207,14 @@ class fork_join {
   }
 
   // Makes a goroutine of a child that is about to park, or that opens a scope. Throws bad_alloc.
-  static goroutine* promote(fork_child_base& child, processor& here) {
+  RUNNEL_NOINLINE static goroutine* promote(fork_child_base& child, processor& here) {
     child.join->link();
     return promote(child, here, new goroutine);
   }
 
+  // For reports: how many children have not ended, and who waits for them, as in processor::current.
+  std::uint32_t left() const noexcept { return x_left.load(std::memory_order_relaxed); }
+  std::uintptr_t waiter() const noexcept { return x_resumes_as; }
   // The context of the join's children, once it is linked.
   cancel_node& node() noexcept { return *x_node; }
 
@@ -218,6 +234,7 @@ class fork_join {
     g->proc = &here;
     g->budget = goroutine::full_budget;
     child.set_g(g);
+    if (run_observer* o = here.core->observer()) [[unlikely]] o->promoted(child, *g);
     return g;
   }
 
@@ -230,7 +247,7 @@ class fork_join {
     at->x_inner = nullptr;
     cancel_node* above;
     for (;;) {
-      if (!at->x_node) at->x_node = new cancel_node;
+      if (!at->x_node) at->x_node = new join_node(*at);
       at->x_eventful.store(true, std::memory_order_relaxed);
       if ((above = at->context_above())) break;
       fork_join* outer = at->join_above();
@@ -335,7 +352,7 @@ class fork_join {
   goroutine* x_spare = nullptr;
   fork_child_base* x_winner = nullptr;
   std::exception_ptr x_error;
-  cancel_node* x_node = nullptr;
+  join_node* x_node = nullptr;
 };
 
 // The goroutine that a frame belongs to. Promotes a fork-join child that has none yet, which may throw bad_alloc.

@@ -147,6 +147,7 @@ class fifo {
   [[nodiscard]] constexpr bool empty() const noexcept { return x_size == 0; }
   [[nodiscard]] constexpr std::size_t size() const noexcept { return x_size; }
   [[nodiscard]] constexpr fifo_link* front() const noexcept { return x_first; }
+  [[nodiscard]] constexpr fifo_link* back() const noexcept { return x_last; }
 
   /// The link must be in no fifo.
   constexpr void push(fifo_link* link) noexcept {

@@ -100,7 +100,7 @@ template <class Self> class once_operation : public awaitable_base, private task
 
  protected:
   explicit once_operation(once_core& core) noexcept : x_core(core) {}
-  once_operation(const once_operation&) = delete;
+  once_operation(once_operation&& other) noexcept : x_core(other.x_core) {}  // of what has not begun
   once_operation& operator=(const once_operation&) = delete;
   ~once_operation() = default;
 

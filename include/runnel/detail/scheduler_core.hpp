@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/chooser.hpp>
 #include <runnel/detail/cost_model.hpp>
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/detail/intrusive_list.hpp>
@@ -17,15 +18,6 @@
 #include <vector>
 
 namespace runnel::detail {
-
-// Which of n runnable goroutines is resumed next. Null: the scheduler's own order.
-class chooser {
- public:
-  virtual std::size_t choose(std::size_t n) noexcept = 0;
-
- protected:
-  ~chooser() = default;
-};
 
 // Work is private to the processor that made it, until somebody could use it: a cost model decides what is worth
 // waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a monitor, which runs
@@ -43,15 +35,19 @@ class scheduler_core : public processor_set {
       p.index = index++;
     }
     seed(0);
-    look_who_is_next();
+    for (auto& p : x_processors) p.shares_next = shares_next();
   }
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
-  // Before anything runs.
-  void set_chooser(chooser* c) noexcept {
-    x_chooser = c;
-    look_who_is_next();
+  // The seams (detail/chooser.hpp), set before anything runs. Null: the scheduler's own order, and nobody watches.
+  void set_chooser(chooser* c) noexcept { x_chooser = c; }
+  bool has_chooser() const noexcept { return x_chooser; }
+  void set_observer(run_observer* o) noexcept { x_observer = o; }
+  run_observer* observer() const noexcept { return x_observer; }
+  // One of n equals, for whoever must be fair.
+  std::size_t draw(processor& p, std::size_t n) noexcept {
+    return x_chooser ? x_chooser->draw(n) : static_cast<std::size_t>(p.next_random() % n);
   }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
   void* environment() const noexcept { return x_environment; }
@@ -147,9 +143,10 @@ class scheduler_core : public processor_set {
     p.sampled_progress = p.progress.load(std::memory_order_relaxed);
     std::uint32_t progress = p.sampled_progress;
     const std::uint32_t began = progress;
+    const bool chosen = x_chooser;
     for (;;) {
       item next;
-      if (progress % streak != 0) [[likely]] next.goroutine = p.take_next();
+      if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
       if (!next) {
         next = take(p, progress);
         if (next.goroutine) Run::fetch_next(p.goroutines.front());
@@ -255,17 +252,14 @@ class scheduler_core : public processor_set {
   }
 
   RUNNEL_NOINLINE item take_chosen(processor& p) noexcept {
-    while (fifo_link* g = take_injected(p)) p.push_goroutine(g);
-    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
-    std::size_t n = p.goroutines.size() + (p.children.empty() ? 0 : 1);
-    if (n == 0) return {};
-    std::size_t pick = x_chooser->choose(n);
-    if (pick >= p.goroutines.size()) return {nullptr, p.pop_newest_child()};
-    while (pick-- > 0) p.push_goroutine(p.pop_goroutine());
-    return {p.pop_goroutine(), nullptr};
+    for (fifo share; !(share = processor_set::take_injected()).empty(); p.append_goroutines(share))
+      x_chooser->injected(share.size());
+    auto [g, child] = detail::take_chosen(p, *x_chooser);
+    return {g, child};
   }
 
   RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
+    if (x_chooser) return {};  // it has seen all that there is
     if (fifo_link* g = take_injected(p)) return {g, nullptr};
     if (x_concurrency == 1) return {};
     if (!searching) {
@@ -391,10 +385,7 @@ class scheduler_core : public processor_set {
     return elapsed;
   }
 
-  bool shares_next() const noexcept { return x_chooser || (x_cost.coarse() && x_concurrency > 1); }
-  void look_who_is_next() noexcept {
-    for (auto& p : x_processors) p.shares_next = shares_next();
-  }
+  bool shares_next() const noexcept { return x_cost.coarse() && x_concurrency > 1; }
 
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
@@ -402,6 +393,7 @@ class scheduler_core : public processor_set {
   std::atomic<bool> x_monitor_armed{false};
   std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
   int x_idle_looks = 0;
+  run_observer* x_observer = nullptr;
 };
 
 }  // namespace runnel::detail

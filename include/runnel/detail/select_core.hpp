@@ -214,7 +214,7 @@ class select_core : private scope_base {
     const channel_slot* ready = nullptr;
     std::uint32_t count = 0;
     for (std::uint32_t n = i; n < end; ++n)
-      if (x_slots[n].ready() && (count++ == 0 || here.next_random() % count == 0)) ready = &x_slots[n];
+      if (x_slots[n].ready() && (count++ == 0 || here.core->draw(here, count) == 0)) ready = &x_slots[n];
     if (ready) [[unlikely]] {
       step_t result = step_t::claimed;
       woken peer;

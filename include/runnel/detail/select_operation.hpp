@@ -57,8 +57,8 @@ namespace detail {
 // A pick among the set bits of a mask that is not 0: the lowest, or each with the same chance.
 template <bool First> unsigned pick(std::uint64_t mask, processor& here) noexcept {
   if (!First && (mask & (mask - 1)) != 0) {
-    auto n = static_cast<std::uint64_t>(std::popcount(mask));
-    for (auto skip = (here.next_random() >> 32) * n >> 32; skip > 0; --skip) mask &= mask - 1;
+    auto n = static_cast<std::size_t>(std::popcount(mask));
+    for (std::size_t skip = here.core->draw(here, n); skip > 0; --skip) mask &= mask - 1;
   }
   return static_cast<unsigned>(std::countr_zero(mask));
 }

@@ -151,7 +151,7 @@ template <bool First, bool Otherwise, class R> class range_select : public await
     for (std::size_t i = 0; i < x_count; ++i) {
       if (!ready(op(i))) continue;
       if (First) return i;
-      if (n++ == 0 || g.proc->next_random() % n == 0) found = i;
+      if (n++ == 0 || g.core().draw(*g.proc, n) == 0) found = i;
     }
     return found;
   }

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -129,28 +130,34 @@ class timer_service {
     std::int64_t next;
     {
       park_lock::guard hold(x_lock, nullptr);
-      x_wheel.advance(now, [&](timer_entry& entry) {
-        auto& timer = static_cast<service_timer&>(entry);
-        if (timer.kind == service_timer::kind_t::sleep) {
-          goroutine* g = static_cast<sleep_timer&>(timer).g;
-          g->word.store(0, std::memory_order_release);  // the claim, as of any plain waiter
-          woken.push(g);
-        } else if (timer.kind == service_timer::kind_t::callback) {
-          static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
-          callbacks.push_back(&entry);
-        } else {
-          auto& tick = static_cast<tick_timer&>(timer);
-          if (tick.expire(tick, now, woken)) x_wheel.add(tick);
-        }
-      });
+      x_wheel.advance(now, [&](timer_entry& entry) { expire(entry, now, callbacks, woken); });
       next = x_armed_for = x_wheel.next_due();
     }
-    while (list_link* link = callbacks.pop_front()) {
-      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
-      timer.fire(timer);
-      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
-    }
+    call(callbacks);
     if (next != INT64_MAX) x_host.set_timer();  // which asks what is wanted by now
+  }
+
+  // For a clock that jumps, and somebody who chooses the order. When to call take_due(); INT64_MAX: no timer is set.
+  std::int64_t next_due() noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    return x_wheel.next_due();
+  }
+  // Moves what is due to the end of a list. It stays armed there: it may still be disarmed, or its sleeper cancelled.
+  void take_due(std::int64_t now, list_head& due) noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    x_wheel.advance(now, [&](timer_entry& entry) { due.push_back(&entry); });
+  }
+  // Fires the nth of that list. Appends who is to be woken to `woken`.
+  void fire_nth(list_head& due, std::size_t nth, std::int64_t now, fifo& woken) noexcept {
+    list_head callbacks;
+    {
+      park_lock::guard hold(x_lock, nullptr);
+      list_link* link = due.first();
+      while (nth-- > 0) link = link->next;
+      unlink(link);
+      expire(*static_cast<timer_entry*>(link), now, callbacks, woken);
+    }
+    call(callbacks);
   }
 
   bool empty() noexcept {
@@ -180,6 +187,29 @@ class timer_service {
     if (t.due_ns >= x_armed_for) return false;
     x_armed_for = t.due_ns;
     return true;
+  }
+
+  // Under x_lock, of an entry that has been taken out.
+  void expire(timer_entry& entry, std::int64_t now, list_head& callbacks, fifo& woken) noexcept {
+    auto& timer = static_cast<service_timer&>(entry);
+    if (timer.kind == service_timer::kind_t::sleep) {
+      goroutine* g = static_cast<sleep_timer&>(timer).g;
+      g->word.store(0, std::memory_order_release);  // the claim, as of any plain waiter
+      woken.push(g);
+    } else if (timer.kind == service_timer::kind_t::callback) {
+      static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+      callbacks.push_back(&entry);
+    } else {
+      auto& tick = static_cast<tick_timer&>(timer);
+      if (tick.expire(tick, now, woken)) x_wheel.add(tick);
+    }
+  }
+  static void call(list_head& callbacks) noexcept {
+    while (list_link* link = callbacks.pop_front()) {
+      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
+      timer.fire(timer);
+      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
+    }
   }
 
   timer_host& x_host;

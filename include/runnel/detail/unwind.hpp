@@ -9,6 +9,7 @@
 #include <runnel/detail/promise.hpp>
 #include <runnel/error.hpp>
 
+#include <cstdint>
 #include <exception>
 
 namespace runnel::detail {
@@ -91,9 +92,10 @@ struct run_policy {
     }
   }
 
-  static void goroutine(processor& p, fifo_link* item) noexcept {
+  static void goroutine(processor& p, fifo_link* item,
+                        std::uint8_t budget = detail::goroutine::full_budget) noexcept {
     auto& g = *static_cast<detail::goroutine*>(item);
-    enter(p, g);
+    enter(p, g, budget);
     if (g.stop) [[unlikely]]
       unwind_and_go_on(p, g);
     else
@@ -162,6 +164,7 @@ struct run_policy {
   static constexpr std::uint32_t longest_batch = 64;
 
   static detail::goroutine* next_stopped(processor& p) noexcept {
+    if (p.core->has_chooser()) return nullptr;
     p.gate.enter();
     detail::goroutine* g = nullptr;
     if (!p.goroutines.empty() && static_cast<detail::goroutine*>(p.goroutines.front())->stop)

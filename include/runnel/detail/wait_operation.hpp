@@ -17,7 +17,7 @@ namespace runnel::detail {
 template <class Object> class wait_operation : public awaitable_base {
  public:
   explicit wait_operation(Object& object) noexcept : x_object(object) {}
-  wait_operation(const wait_operation&) = delete;
+  wait_operation(wait_operation&& other) noexcept : x_object(other.x_object) {}  // of what has not begun
   wait_operation& operator=(const wait_operation&) = delete;
 
   bool suspend(promise_base* leaf) {

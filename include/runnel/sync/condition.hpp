@@ -108,7 +108,7 @@ class condition {
       if (!locked)
         throw misuse_error("runnel: a condition is waited for with its mutex locked: this guard has nothing");
     }
-    wait_operation(const wait_operation&) = delete;
+    wait_operation(wait_operation&& other) noexcept : x_condition(other.x_condition), x_guard(other.x_guard) {}
     wait_operation& operator=(const wait_operation&) = delete;
     ~wait_operation() {  // it was notified, and cancelled before it had the mutex
       if (x_waiter.by == cond_waiter::by_t::one) x_condition.notify_one();
