@@ -7,7 +7,7 @@ usage() {
 usage: tests/run.sh [OPTIONS] [-- CTEST_ARGUMENTS...]
 
 Without options, the whole matrix, each in build/<preset>, up to the first that fails:
-  gcc-release    g++ -O2     every test, each header alone, the consumers, the examples
+  gcc-release    g++ -O2     every test, each header alone, the consumers, the documentation, the examples
   clang-release  clang -O2   unit, conformance, compile_fail, model, stress
   gcc-debug      g++ -O0     unit, conformance
   clang-debug    clang -O0   unit, conformance
@@ -69,7 +69,7 @@ fi
 things=(cmake ninja boost gtest)
 for preset in "${chosen[@]}"; do
   case $preset in
-    gcc-release) things+=(gxx pkg_config openssl) ;;
+    gcc-release) things+=(gxx pkg_config openssl python) ;;
     gcc-*) things+=(gxx) ;;
     clang-tsan) things+=(clang clang_sanitizers) ;;
     clang-*) things+=(clang) ;;

@@ -16,13 +16,13 @@
 // 1. A temporary of a co_await expression is destroyed twice. g++ before 13 (seen on 12.2 at every -O level;
 //    reported for 11). GCC PR 101367, 100611, 99576 (closures), 107288 (aggregates). It takes members of the
 //    temporary for variables of the frame, and destroys them once as such and once with the temporary. Hit:
-//    prvalues of closures with a capture that has a destructor, and of aggregates with a member that has one,
-//    wherever they stand in the full expression, on every way out: completed, resumed, or destroyed while
-//    suspended. Not hit: named objects, also under std::move; types with a constructor; values returned by a
-//    function; anything outside a co_await expression. Defence: our awaiters and options have constructors;
-//    every function that returns an awaitable takes forwarding references and calls detail::refuse_hazardous;
-//    moved(x) is how a named object is handed over. A function that takes T, std::function or std::optional
-//    by value cannot see the temporary that its caller converts: ours do not.
+//    prvalues of closures with a capture that has a destructor, of aggregates with a member that has one, and the
+//    outcome of a ?: of any class that has one, wherever they stand in the full expression, on every way out:
+//    completed, resumed, or destroyed while suspended. Not hit: named objects, also under std::move; types with a
+//    constructor; values returned by a function; anything outside a co_await expression. Defence: our awaiters and
+//    options have constructors; every function that returns an awaitable takes forwarding references and calls
+//    detail::refuse_hazardous; moved(x) is how a named object is handed over. A function that takes T, std::function
+//    or std::optional by value cannot see the temporary that its caller converts: ours do not. Nobody can see a ?:.
 //
 // 2. Returning a handle from await_suspend grows the stack. g++ at -O0, -O1, -Og, under ASan and TSan (12.2,
 //    measured; GCC PR 100897). clang tail-calls at every level and under its sanitizers. Defence: with

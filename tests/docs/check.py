@@ -15,8 +15,11 @@ What a fence says, after the three backticks:
 
 A `cpp` fence that is neither complete nor marked is an error, so that none is left out by mistake.
 
-In docs/errors.md each misuse_error of the headers has its row, and every code span that begins with "runnel: " or with a quotation mark is a sentence of the
-library; `...` stands for what the library fills in. Each part of it must be in a string literal of include/.
+Each header that runnel.hpp includes has a page, to which README.md and docs/README.md lead.
+
+In docs/errors.md each misuse_error of the headers has its row, and every code span that begins with "runnel: " or with
+a quotation mark is a sentence of the library; `...` stands for what the library fills in. Each part of it must be in a
+string literal of include/.
 """
 import argparse
 import concurrent.futures
@@ -157,6 +160,23 @@ def bad_links(path, text, root):
     return wrong
 
 
+OTHER_PAGES = {"waiter": "design/waiter-protocol.md"}  # for those who write operations, not in the table
+
+
+def missing_pages(root):
+    wrong = []
+    tables = {name: (root / name).read_text() for name in ("README.md", "docs/README.md")}
+    for header in re.findall(r"#include <runnel/(.+)\.hpp>", (root / "include" / "runnel.hpp").read_text()):
+        page = OTHER_PAGES.get(header, f"reference/{header}.md")
+        if not (root / "docs" / page).is_file():
+            wrong.append(f"include/runnel/{header}.hpp has no page docs/{page}")
+        for name, text in tables.items():
+            link = page if name.startswith("docs/") else f"docs/{page}"
+            if f"]({link})" not in text and header not in OTHER_PAGES:
+                wrong.append(f"{name} does not lead to docs/{page}")
+    return wrong
+
+
 def literals_of(root):
     """Every string literal of the headers, adjacent ones joined."""
     literal = r'"(?:[^"\\\n]|\\.)*"'
@@ -215,6 +235,15 @@ def self_test():
         (root / "include" / "h.hpp").write_text('throw misuse_error("runnel: not so");')
         must(missing_sentences(path, "", root), "a missing sentence is seen")
         must(not missing_sentences(path, "`runnel: not so`", root), "one that is there passes")
+        (root / "docs" / "reference").mkdir(parents=True)
+        (root / "include" / "runnel.hpp").write_text("#include <runnel/a.hpp>\n")
+        (root / "README.md").write_text("[a](docs/reference/a.md)")
+        (root / "docs" / "README.md").write_text("[a](reference/a.md)")
+        must(len(missing_pages(root)) == 1, "a header without a page is seen")
+        (root / "docs" / "reference" / "a.md").write_text("# a")
+        must(not missing_pages(root), "one with a page that is linked passes")
+        (root / "README.md").write_text("")
+        must(len(missing_pages(root)) == 1, "a page to which nothing leads is seen")
         fake = root / "compiler"  # whatever it is given, makes a program that prints b and returns 3
         fake.write_text('#!/bin/sh\nprintf "#!/bin/sh\\necho b\\nexit 3\\n" >program && chmod +x program\n')
         fake.chmod(0o755)
@@ -249,6 +278,9 @@ def main():
         wrong += bad + bad_links(path, text, root)
         if path.name == "errors.md":
             wrong += bad_sentences(path, text, literals) + missing_sentences(path, text, root)
+
+    if not arguments.files:
+        wrong += missing_pages(root)
 
     if not arguments.no_programs:
         with tempfile.TemporaryDirectory(prefix="runnel-docs-") as work:

@@ -212,6 +212,70 @@ TEST(all, results_that_nobody_gets_are_destroyed) {
   });
 }
 
+// ---- A child that a context of its own ends ----
+
+// It has no result, so there is none for the caller either: what `co_await f(ctx)` does, `all(f(ctx), ...)` does too.
+TEST(all, a_child_that_its_own_context_ends_unwinds_the_caller_as_a_plain_await_would) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    cancel();
+    std::atomic<int> alive = 0, went_on = 0;
+    auto mine = [&]() -> rn::task<int> {
+      co_await rn::with_context(ctx, park_for_ever(alive));
+      co_return 1;
+    };
+    auto awaits = [&]() -> rn::task<> {
+      co_await mine();
+      ++went_on;
+    };
+    auto awaits_all = [&]() -> rn::task<> {
+      co_await rn::all(park_for_ever(alive), mine(), park_for_ever(alive));
+      ++went_on;
+    };
+    for (bool plain : {true, false}) {
+      auto work = plain ? awaits() : awaits_all();  // by its name: compiler.hpp, hazard 1
+      auto r = co_await rn::as_result(std::move(work));
+      EXPECT_TRUE(r.canceled());
+      EXPECT_EQ(alive, 0) << "a sibling was not joined";
+      co_await rn::yield();  // the caller's own context is not done: it goes on
+    }
+    EXPECT_EQ(went_on, 0);
+  });
+}
+
+// An error is more than the want of a result: one that a sibling throws while it is cancelled is thrown.
+TEST(all, an_error_of_a_sibling_goes_before_a_child_that_gave_up) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    std::atomic<int> alive = 0;
+    auto mine = [&]() -> rn::task<> { co_await rn::with_context(ctx, park_for_ever(alive)); };
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> {
+      co_await until([&] { return alive == 2; });
+      cancel();
+    });
+    EXPECT_EQ(co_await error_of_awaiting([&] { return rn::all(mine(), test::fail_when_cancelled(alive, "x")); }), "x");
+    EXPECT_EQ(alive, 0);
+    co_await g.wait();
+  });
+}
+
+// Who wants the others to go on makes a value of it.
+TEST(all, a_child_whose_own_context_ends_it_may_have_a_result_by_as_result) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    cancel();
+    std::atomic<int> alive = 0;
+    auto mine = [&]() -> rn::task<bool> {
+      auto r = co_await rn::as_result(rn::with_context(ctx, park_for_ever(alive)));
+      co_return r.canceled();
+    };
+    auto both = co_await rn::all(mine(), slow_number(7, 3));
+    EXPECT_TRUE(std::get<0>(both));
+    EXPECT_EQ(std::get<1>(both), 7);
+  });
+}
+
 TEST(all, an_error_at_an_inner_level_ends_the_outer_one) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::atomic<int> inner_alive = 0, outer_alive = 0;

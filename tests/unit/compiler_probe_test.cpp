@@ -149,6 +149,7 @@ holding<T> taking(runnel::moved_ref<T> r) {
 int id_of(const message& m) { return m.id; }
 step numbered(int) { return step(); }
 message make_message() { return message{1, counted(1)}; }
+letter make_letter() { return letter(1, counted(1)); }
 lazy nothing() { co_await step(); }
 
 struct construct {
@@ -191,6 +192,11 @@ const construct constructs[] = {
     HAZARDOUS("aggregate_made_optional_by_the_caller",
               auto send = [](std::optional<message> m) { return by_value(std::move(m)); };
               co_await send(message{1, counted(1)})),
+    // The outcome of a ?:, of whatever class that has a destructor.
+    HAZARDOUS("conditional_constructed", const bool yes = counted::made >= 0;
+              co_await by_value(yes ? letter(1, counted(1)) : letter(2, counted(1)))),
+    HAZARDOUS("conditional_returned_by_functions", const bool yes = counted::made >= 0;
+              co_await by_rvalue(yes ? make_letter() : make_letter())),
     // What may be written everywhere.
     SAFE("closure_capturing_by_reference", counted c(1); co_await by_value([&c] { (void)c; })),
     SAFE("closure_named", auto f = [x = counted(1)] {}; co_await by_value(f)),
@@ -208,6 +214,8 @@ const construct constructs[] = {
     SAFE("aggregate_returned_by_a_function_to_rvalue", co_await by_rvalue(make_message())),
     SAFE("aggregate_emplaced", co_await emplaced<message>(1, counted(1))),
     SAFE("aggregate_outside_the_co_await", auto t = by_value(message{1, counted(1)}); co_await t),
+    SAFE("conditional_named", const bool yes = counted::made >= 0; letter l = yes ? make_letter() : make_letter();
+         co_await by_value(std::move(l))),
     SAFE("constructor_typed", co_await by_value(letter(1, counted(1)))),
     SAFE("constructor_typed_to_rvalue", co_await by_rvalue(letter(1, counted(1)))),
     SAFE("constructor_braced", auto send = [](letter l) { return by_value(std::move(l)); };

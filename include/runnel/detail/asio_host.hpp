@@ -158,6 +158,7 @@ class asio_host_on final : public asio_host {
       : asio_host(concurrency, std::move(options)), x_executor(executor), x_slots(concurrency) {
     x_timer.emplace(executor);
     x_monitor.emplace(executor);
+    x_tender.emplace(executor);
   }
   boost::asio::any_io_executor get_executor() const override { return x_executor; }
 
@@ -186,6 +187,11 @@ class asio_host_on final : public asio_host {
     void operator()(boost::system::error_code error) const noexcept {
       if (error) return;
       this->host->with_policy([this]<class P>(P) { this->host->core.core.template monitor<P>(); });
+    }
+  };
+  struct tender_handler : handler_base {
+    void operator()(boost::system::error_code error) const noexcept {
+      if (!error) this->host->core.core.tend();
     }
   };
 
@@ -230,6 +236,12 @@ class asio_host_on final : public asio_host {
     x_monitor->expires_after(std::chrono::nanoseconds(after));
     x_monitor->async_wait(monitor_handler{{self(), &x_monitor_slot}});
   }
+  void arm_tender(std::int64_t after) noexcept override {
+    std::lock_guard hold(x_mutex);
+    if (!x_tender) return;
+    x_tender->expires_after(std::chrono::nanoseconds(after));
+    x_tender->async_wait(tender_handler{{self(), &x_tender_slot}});
+  }
   void hold_work(bool yes) noexcept override {
     if (yes && !x_work) x_work.emplace(x_executor);
     core.timers.hold(yes);
@@ -239,16 +251,19 @@ class asio_host_on final : public asio_host {
     std::lock_guard hold(x_mutex);
     x_timer.reset();
     x_monitor.reset();
+    x_tender.reset();
   }
 
   Executor x_executor;
   std::vector<handler_slot> x_slots;
   handler_slot x_timer_slot;
   handler_slot x_monitor_slot;
+  handler_slot x_tender_slot;
   std::mutex x_mutex;  // guards the timers: Asio's are not thread-safe
   std::int64_t x_armed_for = INT64_MAX;
   std::optional<timer_type> x_timer;
   std::optional<timer_type> x_monitor;
+  std::optional<timer_type> x_tender;
   std::optional<boost::asio::executor_work_guard<Executor>> x_work;  // guarded by the runtime core's mutex
 };
 

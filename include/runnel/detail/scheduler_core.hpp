@@ -6,7 +6,7 @@
 #include <runnel/config.hpp>
 #include <runnel/detail/chooser.hpp>
 #include <runnel/detail/cost_model.hpp>
-#include <runnel/detail/frame_pool.hpp>
+#include <runnel/detail/frame_tender.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/processor_set.hpp>
@@ -172,7 +172,7 @@ class scheduler_core : public processor_set {
     }
     p.current = 0;
     set_this_processor(outer);
-    if (the_frame_depot.store.has_surplus()) arm_monitor();
+    x_tender.pump_ends(x_host);
     become_idle(p, searching);  // last touch of p: another pump may have it
     if (!all_idle()) ensure_monitor();
   }
@@ -194,17 +194,18 @@ class scheduler_core : public processor_set {
   template <class Run>
   void monitor() noexcept {
     if (all_idle()) {
-      if (give_memory_back()) return x_host.arm_monitor(frame_slab_store::interval);
       x_monitor_armed.store(false, std::memory_order_seq_cst);
       if (!all_idle()) ensure_monitor();
       return;
     }
-    x_idle_looks = 0;
     processor* rescuer = rescue();
     x_monitor_interval = rescuer ? shortest_interval : std::min(x_monitor_interval * 3 / 2, longest_interval);
     x_host.arm_monitor(x_monitor_interval);
     if (rescuer) pump<Run>(*rescuer, false);
   }
+
+  // Gives memory back while all are idle. Called by the host.
+  void tend() noexcept { x_tender.tend(x_host, all_idle()); }
 
  private:
   struct item {
@@ -349,18 +350,10 @@ class scheduler_core : public processor_set {
   }
 
   void ensure_monitor() noexcept {
-    if (x_concurrency > 1) arm_monitor();
-  }
-  void arm_monitor() noexcept {
-    if (x_monitor_armed.load(std::memory_order_relaxed)) return;
+    if (x_concurrency == 1 || x_monitor_armed.load(std::memory_order_relaxed)) return;
     if (x_monitor_armed.exchange(true, std::memory_order_seq_cst)) return;
     x_monitor_interval = shortest_interval;
     x_host.arm_monitor(shortest_interval);
-  }
-  // While all are idle, the frame pool is looked at until it has returned what a burst of goroutines left behind.
-  bool give_memory_back() noexcept {
-    if (!the_frame_depot.store.has_surplus()) return false;
-    return frame_pool_tend() || ++x_idle_looks < 4;  // a slab goes when two looks have found it spare
   }
 
   fifo_link* take_injected(processor& p) noexcept {
@@ -392,8 +385,8 @@ class scheduler_core : public processor_set {
   cost_model x_cost;
   std::atomic<bool> x_monitor_armed{false};
   std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
-  int x_idle_looks = 0;
   run_observer* x_observer = nullptr;
+  frame_tender x_tender;
 };
 
 }  // namespace runnel::detail
