@@ -214,6 +214,25 @@ TEST(select_core, a_named_context_that_is_done_while_it_registers_is_told) {
   });
 }
 
+// SEL-07: something moves from a channel that will be looked at to one that has been.
+TEST(select_core, the_default_is_not_taken_because_something_moved_meanwhile) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    for (bool swapped : {false, true}) {  // in which order the channels are looked at is the compiler's
+      rn::chan<int> a(1), b(1);
+      rn::chan<int>&from = swapped ? a : b, &to = swapped ? b : a;
+      co_await from.send(1);
+      probe p;
+      p.when_polled = [&] {
+        EXPECT_TRUE(to.try_send(2));
+        EXPECT_TRUE(from.try_recv().has_value());
+      };
+      auto r = co_await rn::select(a.recv(), p, b.recv(), rn::otherwise);
+      EXPECT_TRUE(r.index() == 0 || r.index() == 2);
+      EXPECT_EQ(p.taken, 0);
+    }
+  });
+}
+
 // Its own waiters are not met: it does not hand to itself, even if asked under the lock.
 TEST(select_core, what_was_claimed_is_dropped_from_the_queue_of_another_channel) {
   on_1_2_and_4_threads([]() -> rn::task<> {
