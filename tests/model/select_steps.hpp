@@ -38,9 +38,15 @@ inline outcome unregister(machine& m, int g) {
   goroutine& me = m.s.g[g];
   const auto& cases = m.now(g).cases;
   auto order = lock_order(m, g);
+  // Whoever has claimed a select in its sleep has left that channel before it scheduled it.
+  const byte code = m.own_word(g).code;
+  const choice taken = me.slept && code::is_claimed(code) ? cases[static_cast<std::size_t>(code - code::first_claim)]
+                                                          : choice{choice::end, 0};
+  const bool alone = std::count_if(cases.begin(), cases.end(), [&](choice x) { return x.is_at(taken.channel); }) == 1;
   for (; me.index < order.size(); ++me.index) {
     int c = order[me.index];
     bool put = false, in = false;
+    if (taken.is_at(c) && alone) continue;
     for (std::size_t i = 0; i < cases.size(); ++i) {
       if (!cases[i].is_at(c)) continue;
       put = put || (me.waiters >> i & 1);
