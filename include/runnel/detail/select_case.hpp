@@ -120,17 +120,12 @@ void list_case(Op& op, std::size_t index, channel_slot*& slots, wait_source**& s
   }
 }
 
-// What the operation yields.
+// What the operation yields. It can be used again afterwards.
 template <class Op> decltype(auto) take_value(Op& op) {
-  if constexpr (channel_case<Op>) {
-    struct again {  // the operation can be used once more
-      Op& op;
-      ~again() { select_access::own(op).outcome = transfer::pending; }
-    } after{op};
+  if constexpr (channel_case<Op>)
     return op.resume();
-  } else if constexpr (source_case<Op>) {
+  else if constexpr (source_case<Op>)
     return op.value();
-  }
 }
 template <class Op>
 using case_value = decltype(take_value(std::declval<Op&>()));
