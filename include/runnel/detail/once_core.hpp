@@ -15,14 +15,8 @@
 #include <atomic>
 #include <coroutine>
 #include <cstddef>
-#include <type_traits>
 
 namespace runnel::detail {
-
-// What a call yields, awaited if it is a coroutine's.
-template <class R> struct awaited_result { using type = R; };
-template <class T> struct awaited_result<task<T>> { using type = T; };
-template <class F, class... A> using call_result_t = typename awaited_result<std::invoke_result_t<F, A...>>::type;
 
 // Invariants:
 //   1. The state goes from idle to running to done, under the hashed lock; never back.

@@ -41,4 +41,15 @@ template <class Object> class wait_operation : public awaitable_base {
   waiter x_waiter;
 };
 
+// Looks at the context, and goes on at once if that is not done.
+class checkpoint : public awaitable_base {
+ public:
+  bool suspend(promise_base* leaf) const {
+    goroutine& g = goroutine_of(leaf);
+    if (enter_operation(g)) return false;
+    return stop_here(g, leaf), true;
+  }
+  void resume() const noexcept {}
+};
+
 }  // namespace runnel::detail

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/compiler.hpp>
+#include <runnel/detail/call_result.hpp>
 #include <runnel/detail/once_core.hpp>
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>

@@ -4,6 +4,7 @@
 #include <runnel/sync/barrier.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
+#include <support/done_context.hpp>
 
 #include <gtest/gtest.h>
 
@@ -156,6 +157,17 @@ TEST(barrier, cancellation_races_with_the_last_arrival) {
       co_await g.wait();
       EXPECT_EQ(of_others, 2);
     }
+  });
+}
+
+TEST(barrier, in_a_done_context_nobody_arrives) {
+  checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    rn::barrier b(2);
+    EXPECT_FALSE(co_await test::completes_in_a_done_context([&] { return b.arrive_and_wait(); }));
+    EXPECT_EQ(b.waiting(), 0u);
+    rn::barrier alone(1);
+    EXPECT_FALSE(co_await test::completes_in_a_done_context([&] { return alone.arrive_and_wait(); }));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <runnel/sync/latch.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
+#include <support/done_context.hpp>
 
 #include <gtest/gtest.h>
 
@@ -132,6 +133,14 @@ TEST(latch, a_cancelled_wait_leaves_the_queue) {
     }
     EXPECT_TRUE(timed_out);
     EXPECT_EQ(l.waiting(), 0u);
+  });
+}
+
+TEST(latch, a_done_context_wins_over_one_that_is_open) {
+  checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    rn::latch l(0);
+    EXPECT_FALSE(co_await test::completes_in_a_done_context([&] { return l.wait(); }));
   });
 }
 

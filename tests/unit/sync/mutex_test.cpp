@@ -6,6 +6,7 @@
 #include <runnel/sync/wait_group.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
+#include <support/done_context.hpp>
 
 #include <gtest/gtest.h>
 
@@ -190,16 +191,8 @@ TEST(mutex, those_behind_a_cancelled_waiter_get_their_turn) {
 
 TEST(mutex, a_done_context_wins_over_a_free_mutex) {
   on_1_2_and_4_threads([]() -> rn::task<> {
-    std::atomic<bool> went_on = false;
     rn::mutex m;
-    rn::errgroup g;
-    g.cancel();
-    g.go([&]() -> rn::task<> {
-      auto guard = co_await m.lock();
-      went_on = true;
-    });
-    co_await g.wait();
-    EXPECT_FALSE(went_on);
+    EXPECT_FALSE(co_await test::completes_in_a_done_context([&] { return m.lock(); }));
     EXPECT_FALSE(m.is_locked());
   });
 }

@@ -3,6 +3,7 @@
 #include <runnel/go.hpp>
 #include <runnel/sync/once.hpp>
 #include <support/checked_runtime.hpp>
+#include <support/done_context.hpp>
 
 #include <gtest/gtest.h>
 
@@ -78,15 +79,11 @@ TEST(once, a_done_context_wins) {
   checked_runtime rt(1);
   rt.run([]() -> rn::task<> {
     rn::once o;
-    rn::errgroup g;
-    g.cancel();
-    auto call = [](rn::once& of) -> rn::task<> {
-      co_await of.call([] {});
-      ADD_FAILURE() << "it was cancelled";
-    };
-    g.go(call, std::ref(o));
-    co_await g.wait();
+    auto f = [] {};
+    EXPECT_FALSE(co_await test::completes_in_a_done_context([&] { return o.call(f); }));
     EXPECT_FALSE(o.is_done());
+    co_await o.call(f);
+    EXPECT_FALSE(co_await test::completes_in_a_done_context([&] { return o.call(f); }));
   });
 }
 
