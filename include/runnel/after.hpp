@@ -70,7 +70,8 @@ template <class Rep, class Period>
 [[nodiscard("co_await it, or make it a case of a select")]] detail::after_operation after(
     std::chrono::duration<Rep, Period> d) {
   detail::runtime_core* runtime = detail::runtime_core::here();
-  if (!runtime) throw misuse_error("runnel: after outside of a runtime: its timers are used, so call it on a goroutine");
+  if (!runtime)
+    throw misuse_error("runnel: after outside of a runtime: its timers are used, so call it on a goroutine");
   return detail::after_operation(*runtime, detail::to_ns(d));
 }
 

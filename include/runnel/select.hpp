@@ -105,8 +105,8 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 ///     auto r = co_await rn::select(a.recv(), b.recv());   // r.index(), r.get<0>()
 ///
 /// A case is an operation, or rn::on(operation, handler). Operations: receives and sends (on the nil channel: never
-/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), rn::otherwise,
-/// which makes it a select that never waits. Of several that are ready on entry each is taken with the same chance, or
+/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), and
+/// rn::otherwise, which makes it a select that never waits. Of several that are ready on entry each is taken with the same chance, or
 /// the first with rn::prefer_first before the cases; while it waits, whichever comes first. A context that is done
 /// and is named by a case wins over everything that is ready.
 ///
@@ -115,7 +115,8 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// Suspends: while no case is ready; resumes on its own scheduler.
 /// Cancel-safety: nothing is lost: a case that is not taken has no effect, a value that was not sent is whole (in the
 /// operation, or behind rn::moved). A done context that no case names stops it first of all, as any operation.
-/// Ordering: that of the operation that was taken. Handlers run when no lock is held and no trace of the others is left.
+/// Ordering: that of the operation that was taken. Handlers run when no lock is held and no trace of the others is
+/// left.
 /// Throws: what the operation does (closed_channel from a send, the error that a drained channel was closed with), and
 /// what the handler does.
 /// A coroutine as the handler of a context that is done runs shielded; after it the next suspension unwinds.
@@ -124,13 +125,15 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// Contract: SEMANTICS.md SEL-01 to SEL-20 and SEL-C01 to SEL-C07.
 template <class... Cases>
   requires(!detail::operation_range<Cases> && ...)
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
+[[nodiscard("co_await it: a select alone waits for nothing")]]
+auto select(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
   return detail::make_select<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
   requires(!detail::operation_range<Cases> && ...)
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
+[[nodiscard("co_await it: a select alone waits for nothing")]]
+auto select(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
   return detail::make_select<true>(detail::as_case(cases)...);
 }
@@ -142,20 +145,24 @@ template <class... Cases>
 /// Throws: misuse_error for too many, bad_alloc, at the call, with no effect; what the operation throws.
 /// Complexity: O(n); for more than 16 operations a few allocations, at the call.
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations RUNNEL_LIFETIMEBOUND) {
+[[nodiscard("co_await it: a select alone waits for nothing")]]
+auto select(R&& operations RUNNEL_LIFETIMEBOUND) {
   return detail::range_select<false, false, std::remove_reference_t<R>>(operations);
 }
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations RUNNEL_LIFETIMEBOUND) {
+[[nodiscard("co_await it: a select alone waits for nothing")]]
+auto select(prefer_first_t, R&& operations RUNNEL_LIFETIMEBOUND) {
   return detail::range_select<true, false, std::remove_reference_t<R>>(operations);
 }
 /// The same, and if none is ready it yields an empty selected at once.
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(R&& operations RUNNEL_LIFETIMEBOUND, otherwise_t) {
+[[nodiscard("co_await it: a select alone waits for nothing")]]
+auto select(R&& operations RUNNEL_LIFETIMEBOUND, otherwise_t) {
   return detail::range_select<false, true, std::remove_reference_t<R>>(operations);
 }
 template <detail::operation_range R>
-[[nodiscard("co_await it: a select alone waits for nothing")]] auto select(prefer_first_t, R&& operations RUNNEL_LIFETIMEBOUND, otherwise_t) {
+[[nodiscard("co_await it: a select alone waits for nothing")]]
+auto select(prefer_first_t, R&& operations RUNNEL_LIFETIMEBOUND, otherwise_t) {
   return detail::range_select<true, true, std::remove_reference_t<R>>(operations);
 }
 

@@ -135,8 +135,8 @@ template <bool First, class... C> task<> run_select_loop(C... cases) {
 ///
 ///     co_await rn::select_loop(rn::on(jobs.recv(), handle), rn::on(rn::done(), flush));
 ///
-/// The operations are those of the call, as if evaluated before the loop: rn::after ticks once, a ticker again and again;
-/// ch.send(rn::moved(x)) sends what x is in each round. A receive from a channel that is closed and drained is taken
+/// The operations are those of the call, as if evaluated before the loop: rn::after ticks once, a ticker again and
+/// again; ch.send(rn::moved(x)) sends what x is in each round. A receive from a channel that is closed and drained is taken
 /// once more, with nothing, and never again. A context that is done is told once; after that the loop unwinds, if it is
 /// the ambient one or above it.
 ///

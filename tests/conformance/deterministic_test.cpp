@@ -499,7 +499,7 @@ TEST(deterministic, what_is_left_at_the_end_is_unwound) {
     rn::chan<int> ch(0);
     auto server = [&, ch]() -> rn::task<> {
       presence here(alive);
-      while (co_await ch.recv()) co_await rn::sleep(1ms);
+      while (auto v = co_await ch.recv()) co_await rn::sleep(1ms);
     };
     rn::go(server);
     rn::go(server);

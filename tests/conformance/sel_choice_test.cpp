@@ -340,7 +340,7 @@ rn::task<outcome> outcome_of(bool sends, rn::chan<int> ch, form f) {
   std::atomic<bool> ended{false};
   outcome result = outcome::blocks;
   rn::task<> body = [](bool s, rn::chan<int> c, form how, outcome& into) -> rn::task<> {
-    if (s)  // no ?: in a co_await: where the frame dies suspended, g++ 12 destroys both its branches
+    if (s)  // an if statement: of a conditional expression g++ 12 destroys both branches with a suspended frame
       into = co_await send(c, how);
     else
       into = co_await receive(c, how);

@@ -297,9 +297,11 @@ TEST(sf, a_cancelled_caller_does_not_cancel_the_run) {
       auto start = [&](rn::errgroup& g) {
         return g.go(ask, std::ref(flights), std::ref(of), std::string("key"), std::ref(answers), std::ref(shared));
       };
-      co_await start(first_leaves ? doomed : stays);
+      rn::errgroup& first = first_leaves ? doomed : stays;
+      rn::errgroup& second = first_leaves ? stays : doomed;
+      co_await start(first);
       co_await until([&] { return of.inside == 1; });
-      co_await start(first_leaves ? stays : doomed);
+      co_await start(second);
       co_await until([&] { return flights.waiting("key") == 2; });
       doomed.cancel();
       co_await doomed.wait();

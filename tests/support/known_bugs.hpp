@@ -101,7 +101,8 @@ template <version V> rn::task<> lost_element() {
       sum = co_await receive(a);
     else
       sum = co_await rn::race(receive(a), receive(b));
-    sum += co_await receive(sum == 1 ? second : a);
+    rn::chan<int>& rest = sum == 1 ? second : a;
+    sum += co_await receive(rest);
     if (sum != 3) throw std::logic_error("an element was lost");
   });
 }
@@ -117,7 +118,7 @@ template <version V> rn::task<> commit_on_cancel(books& b) {
   rn::chan<int> printer(0);
   co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
     g.go([](rn::chan<int> in) -> rn::task<> {
-      while (co_await in.recv()) co_await rn::sleep(1ms);
+      while (auto job = co_await in.recv()) co_await rn::sleep(1ms);
     }, printer);
     for (int i = 0; i < 3; ++i) {
       if constexpr (V == version::wrong) {

@@ -69,9 +69,9 @@ TEST(select_loop, a_channel_that_is_closed_and_drained_is_told_once_and_the_last
     rn::go(produce, a, 10);
     rn::go(produce, b, 20);
     int from_a = 0, from_b = 0, closed = 0;
-    co_await rn::select_loop(rn::on(a.recv(), [&](std::optional<int> v) { ++(v ? from_a : closed); }),
-                             rn::on(nil.recv(), [] { ADD_FAILURE(); }),
-                             rn::on(b.recv(), [&](std::optional<int> v) { ++(v ? from_b : closed); }),
+    auto count_a = [&](std::optional<int> v) { ++(v ? from_a : closed); };
+    auto count_b = [&](std::optional<int> v) { ++(v ? from_b : closed); };
+    co_await rn::select_loop(rn::on(a.recv(), count_a), rn::on(nil.recv(), [] { ADD_FAILURE(); }), rn::on(b.recv(), count_b),
                              rn::on(rn::done(), [] { ADD_FAILURE(); }), rn::on(rn::after(1h), [] { ADD_FAILURE(); }));
     EXPECT_EQ(from_a, 10);
     EXPECT_EQ(from_b, 20);
@@ -79,7 +79,8 @@ TEST(select_loop, a_channel_that_is_closed_and_drained_is_told_once_and_the_last
     rn::chan<void> counts(1);
     counts.close();
     int told = 0;
-    co_await rn::select_loop(rn::on(counts.recv(), [&](bool more) { told += more ? 100 : 1; }));
+    auto tell = [&](bool more) { told += more ? 100 : 1; };
+    co_await rn::select_loop(rn::on(counts.recv(), tell));
     EXPECT_EQ(told, 1);
     co_await rn::select_loop();
     co_await rn::select_loop(nil.recv());
@@ -106,7 +107,8 @@ TEST(select_loop, sends_what_the_named_object_is_in_each_round) {
     EXPECT_EQ(got, "abcde");
     rn::chan<void> counts(3);
     int sent = 0;
-    co_await rn::select_loop(rn::on(counts.send(), [&] { return ++sent == 3 ? rn::stop : rn::next; }));
+    auto three = [&] { return ++sent == 3 ? rn::stop : rn::next; };
+    co_await rn::select_loop(rn::on(counts.send(), three));
     EXPECT_EQ(counts.len(), 3u);
   });
 }

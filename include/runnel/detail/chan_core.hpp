@@ -67,8 +67,8 @@ template <class E> struct send_waiter : waiter {
 //      nothrow move of an element.
 //   2. Receivers wait only while the buffer is empty, senders only while it is full; both wait at once only if one
 //      select waits on both sides of an unbuffered channel.
-//   3. `closed` never becomes false again; no sender waits on a closed channel. `x_room` is the capacity until then, and
-//      0 afterwards: what is below it can be sent.
+//   3. `closed` never becomes false again; no sender waits on a closed channel. `x_room` is the capacity until then,
+//      and 0 afterwards: what is below it can be sent.
 //   4. The memory, and the lock at its beginning, outlive the channel: a canceller may lock what a goroutine was
 //      parked on. The last handle takes the waiters that are left out of the queues; they wait on nothing then, and
 //      can still be cancelled.

@@ -177,8 +177,8 @@ class fork_join {
     return std::noop_coroutine();
   }
 
-  // Takes the newest child of this processor, if it is one of this join's, to be entered by symmetric transfer. Any other
-  // is the pump's: before it runs, what has ended is settled.
+  // Takes the newest child of this processor, if it is one of this join's, to be entered by symmetric transfer. Any
+  // other is the pump's: before it runs, what has ended is settled.
   std::coroutine_handle<> next_child(processor& here) noexcept {
     if (++here.transfers >= longest_run) return std::noop_coroutine();
     here.gate.enter();

@@ -24,8 +24,8 @@ class fork_join;
 // Invariants: at most one thread is inside. The owner never waits while it is inside, and does not nest.
 //
 //   x_inside  written by the owner only; read by a foreigner after heavy_fence()
-//   x_door    shut: written by the foreigner that holds x_foreign; read by the owner after a light fence. Otherwise open,
-//             or, where a light fence is not free, fenced: then the owner fences by itself
+//   x_door    shut: written by the foreigner that holds x_foreign; read by the owner after a light fence. Otherwise
+//             open, or, where a light fence is not free, fenced: then the owner fences by itself
 class owner_gate {
  public:
 #if RUNNEL_HAS_MEMBARRIER

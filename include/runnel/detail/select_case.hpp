@@ -212,8 +212,8 @@ using case_of = decltype(as_case(std::declval<X>()));
 }  // namespace detail
 
 /// A case with what is done when it is taken: `rn::on(ch.recv(), [](std::optional<int> v) { ... })`. The handler is
-/// called with what the operation yields, or with nothing if it takes nothing. It may return a value, and be a coroutine
-/// that returns a task.
+/// called with what the operation yields, or with nothing if it takes nothing. It may return a value, and be a
+/// coroutine that returns a task.
 ///
 /// Lifetime: it refers to both; it is to be written inside of the select, or what it refers to must outlive that.
 template <class Op, class F>
@@ -234,7 +234,8 @@ template <class Op, class F>
     static_assert(requires(const made_case& c) { c.call(); }, "the handler of this case is called without arguments");
   else
     static_assert(requires(const made_case& c, value v) { c.call(std::move(v)); },
-                  "the handler is called with what the operation yields (a receive: an optional), or without arguments");
+                  "the handler is called with what the operation yields (a receive: an optional), or without "
+                  "arguments");
   return made();
 }
 

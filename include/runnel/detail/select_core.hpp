@@ -22,7 +22,8 @@
 
 namespace runnel::detail {
 
-// A case that is a channel operation: where, and which waiter. The direction is the lowest bit of the channel's address.
+// A case that is a channel operation: where, and which waiter. The direction is the lowest bit of the channel's
+// address.
 class channel_slot {
  public:
   channel_slot() noexcept {}  // NOLINT: filled when the select first has to wait
@@ -31,7 +32,9 @@ class channel_slot {
 
   chan_core& core() const noexcept { return *reinterpret_cast<chan_core*>(x_core & ~std::uintptr_t{1}); }
   waiter& own() const noexcept { return *x_waiter; }
-  bool same_channel(const channel_slot& other) const noexcept { return ((x_core ^ other.x_core) & ~std::uintptr_t{1}) == 0; }
+  bool same_channel(const channel_slot& other) const noexcept {
+    return ((x_core ^ other.x_core) & ~std::uintptr_t{1}) == 0;
+  }
   // In the order in which channels are locked.
   bool before(const channel_slot& other) const noexcept { return x_core < other.x_core; }
 
@@ -99,7 +102,8 @@ class select_core : private scope_base {
   bool asleep() const noexcept { return x_asleep; }
 
   // What it waits for. Slots are sorted here.
-  void set_cases(channel_slot* slots, std::size_t slot_count, wait_source** sources, std::size_t source_count) noexcept {
+  void set_cases(channel_slot* slots, std::size_t slot_count, wait_source** sources,
+                 std::size_t source_count) noexcept {
     for (std::size_t i = 1; i < slot_count; ++i) {
       channel_slot moving = slots[i];
       std::size_t at = i;

@@ -74,7 +74,8 @@ template <bool First, class... C> class select_operation : public awaitable_base
   using indices = std::make_index_sequence<count>;
 
  protected:
-  static constexpr std::size_t channel_count = (std::size_t{0} + ... + std::size_t{channel_case<typename C::operation>});
+  static constexpr std::size_t channel_count =
+      (std::size_t{0} + ... + std::size_t{channel_case<typename C::operation>});
   static constexpr std::size_t source_count = (std::size_t{0} + ... + std::size_t{source_case<typename C::operation>});
   static constexpr std::size_t defaults = count - channel_count - source_count;
   static_assert(defaults <= 1, "a select has one rn::otherwise at most");

@@ -58,7 +58,8 @@ template <class V> class selected {
 namespace detail {
 
 template <class R>
-concept operation_range = std::ranges::forward_range<R> && std::is_lvalue_reference_v<std::ranges::range_reference_t<R>> &&
+concept operation_range = std::ranges::forward_range<R> &&
+                          std::is_lvalue_reference_v<std::ranges::range_reference_t<R>> &&
                           (channel_case<std::remove_reference_t<std::ranges::range_reference_t<R>>> ||
                            source_case<std::remove_reference_t<std::ranges::range_reference_t<R>>>);
 

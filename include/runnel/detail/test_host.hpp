@@ -260,7 +260,7 @@ class test_host final : public pump_host,
   void run_goroutine(processor& p, fifo_link* item) noexcept {
     std::uint64_t number = number_of(item);
     auto kind = static_cast<goroutine*>(item)->stop ? kind_t::unwinding : kind_t::goroutine;
-    run_timed(p, item, number, kind, [&] { run_policy::goroutine(p, item, 1); });  // others get a turn after each operation
+    run_timed(p, item, number, kind, [&] { run_policy::goroutine(p, item, 1); });  // one operation a turn
     // Who has ended is not in the queue, and a new one at its address not in the tree.
     auto* newest = static_cast<goroutine*>(p.goroutines.back());
     may_go_on(newest && newest == item && newest->listed ? newest : nullptr);

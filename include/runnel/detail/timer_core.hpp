@@ -24,8 +24,8 @@ namespace runnel::detail {
 //
 // Invariants:
 //   1. Everything changes under the lock of the runtime's timers.
-//   2. The entry lies in the wheel only while x_armed; it does whenever somebody waits and x_armed. One that fires while
-//      nobody waits only leaves the wheel.
+//   2. The entry lies in the wheel only while x_armed; it does whenever somebody waits and x_armed. One that fires
+//      while nobody waits only leaves the wheel.
 //   3. Somebody waits only while no tick is due, or it is about to be delivered by the wheel.
 //
 //   x_due   when the next tick is due, if x_armed; written under the lock (relaxed), read anywhere as a hint
@@ -51,7 +51,8 @@ class timer_core : private tick_timer {
                   std::memory_order_relaxed);
     return tick;
   }
-  // Sets the first tick, and the distance of later ones; 0: there are none. Returns whether to call service().set_host().
+  // Sets the first tick, and the distance of later ones; 0: there are none. Returns whether to call set_host() of the
+  // service.
   bool set(std::int64_t due_at, std::int64_t period) noexcept {
     timer_wheel::remove(*this);
     x_due.store(due_at, std::memory_order_relaxed);

@@ -17,7 +17,7 @@ namespace runnel {
 /// and a value that can be used alone:
 ///
 ///     rn::backoff pause(100ms, 30s);
-///     while (!co_await connect()) co_await rn::sleep(pause.next());
+///     for (bool there = co_await connect(); !there; there = co_await connect()) co_await rn::sleep(pause.next());
 ///
 /// Thread-safety: that of a value.
 class backoff {

@@ -99,7 +99,9 @@ task<T> run_retry(retry_options<Condition> options, F f, A... args) {
     }
     if (n >= options.most || !options.again(error)) std::rethrow_exception(std::move(error));
     error = nullptr;  // not kept while it sleeps
-    co_await sleep(options.pause ? options.pause->next() : std::chrono::nanoseconds(0));
+    std::chrono::nanoseconds pause(0);
+    if (options.pause) pause = options.pause->next();
+    co_await sleep(pause);
   }
 }
 

@@ -118,7 +118,7 @@ TEST(cancel_everywhere, finds_a_goroutine_that_a_cancellation_leaves_behind) {
   auto body = []() -> rn::task<> {
     rn::chan<int> jobs(0);
     rn::go([](rn::chan<int> in) -> rn::task<> {
-      while (co_await in.recv()) {
+      while (auto job = co_await in.recv()) {
       }
     }, jobs);
     co_await jobs.send(1);
