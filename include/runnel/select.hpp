@@ -106,9 +106,9 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 ///
 /// A case is an operation, or rn::on(operation, handler). Operations: receives and sends (on the nil channel: never
 /// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), and
-/// rn::otherwise, which makes it a select that never waits. Of several that are ready on entry each is taken with the same chance, or
-/// the first with rn::prefer_first before the cases; while it waits, whichever comes first. A context that is done
-/// and is named by a case wins over everything that is ready.
+/// rn::otherwise, which makes it a select that never waits. Of several that are ready on entry each is taken with the
+/// same chance, or the first with rn::prefer_first before the cases; while it waits, whichever comes first. A context
+/// that is done and is named by a case wins over everything that is ready.
 ///
 /// Returns: what the handler returns: the common type of all, or nothing. Without any handlers a select_result. Without
 /// cases it waits for ever.
