@@ -90,9 +90,8 @@ class park_lock {
   static constexpr std::uint32_t first_streak = 64;
   static constexpr std::uint32_t longest_streak = 1u << 20;
 
-  RUNNEL_NOINLINE void lock_slow([[maybe_unused]] const void* me) noexcept {
+  RUNNEL_NOINLINE void lock_slow(const void* me) noexcept {
     x_spin.lock();
-#if RUNNEL_HAS_MEMBARRIER
     if (x_bias.load(std::memory_order_relaxed)) revoke();
     if (!asymmetric_fences || !me) return;
     if (x_last != me) {
@@ -102,7 +101,6 @@ class park_lock {
       x_bias.store(me, std::memory_order_relaxed);  // takes effect at our next entry; this one is by the spin part
       x_streak = 0;
     }
-#endif
   }
 
   void revoke() noexcept {
