@@ -25,6 +25,19 @@
 #include <runnel/chan.hpp>
 #include <runnel/select.hpp>
 #include <runnel/select_loop.hpp>
+#include <runnel/sync/backoff.hpp>
+#include <runnel/sync/barrier.hpp>
+#include <runnel/sync/condition.hpp>
+#include <runnel/sync/event.hpp>
+#include <runnel/sync/hedge.hpp>
+#include <runnel/sync/latch.hpp>
+#include <runnel/sync/mutex.hpp>
+#include <runnel/sync/once.hpp>
+#include <runnel/sync/rate_limiter.hpp>
+#include <runnel/sync/retry.hpp>
+#include <runnel/sync/semaphore.hpp>
+#include <runnel/sync/shared_mutex.hpp>
+#include <runnel/sync/singleflight.hpp>
 #include <runnel/sync/wait_group.hpp>
 
 // Contexts: cancellation, deadlines, values, clean-up; time.

@@ -78,7 +78,7 @@ TEST(co, each_notify_one_wakes_exactly_one) {
     for (int i = 1; i <= n; ++i) {
       EXPECT_EQ(co_await awake_in(p), i - 1) << "CO-03: nobody woke by itself";
       p.c.notify_one();
-      for (int n = co_await awake_in(p); n != i; n = co_await awake_in(p)) co_await rn::yield();
+      for (int awake = co_await awake_in(p); awake != i; awake = co_await awake_in(p)) co_await rn::yield();
       co_await let_others_run();
       EXPECT_EQ(co_await awake_in(p), i);
     }
@@ -94,7 +94,7 @@ TEST(co, the_one_who_has_waited_longest_is_woken) {
     co_await start_waiters(p, g, 10);
     for (int i = 0; i < 10; ++i) {
       p.c.notify_one();
-      for (int n = co_await awake_in(p); n != i + 1; n = co_await awake_in(p)) co_await rn::yield();
+      for (int awake = co_await awake_in(p); awake != i + 1; awake = co_await awake_in(p)) co_await rn::yield();
     }
     co_await g.wait();
     EXPECT_EQ(p.order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
@@ -291,7 +291,7 @@ TEST(co, cancellation_races_with_notification) {
       co_await some.wait();
       co_await canceller.wait();
       // Two notifications: those who were cancelled took none with them.
-      for (int n = co_await awake_in(p); n < 2; n = co_await awake_in(p)) co_await rn::yield();
+      for (int awake = co_await awake_in(p); awake < 2; awake = co_await awake_in(p)) co_await rn::yield();
       p.c.notify_all();
       co_await others.wait();
     }

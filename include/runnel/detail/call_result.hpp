@@ -9,8 +9,8 @@
 
 namespace runnel::detail {
 
-template <class R> struct awaited_result { using type = R; };
-template <class T> struct awaited_result<task<T>> { using type = T; };
-template <class F, class... A> using call_result_t = typename awaited_result<std::invoke_result_t<F, A...>>::type;
+template <class R> struct yielded_by { using type = R; };
+template <class T> struct yielded_by<task<T>> { using type = T; };
+template <class F, class... A> using call_result_t = typename yielded_by<std::invoke_result_t<F, A...>>::type;
 
 }  // namespace runnel::detail

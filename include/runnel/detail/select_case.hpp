@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/compiler.hpp>
+#include <runnel/detail/call_result.hpp>
 #include <runnel/detail/chan_core.hpp>
 #include <runnel/detail/chan_ops.hpp>
 #include <runnel/detail/goroutine.hpp>
@@ -180,14 +181,8 @@ using handler_result = typename decltype(handler_result_of<C>())::type;
 template <class C>
 inline constexpr bool has_coroutine_handler = is_task<handler_result<C>>;
 
-template <class R> struct awaited_result {
-  using type = R;
-};
-template <class T> struct awaited_result<task<T>> {
-  using type = T;
-};
 template <class C>
-using awaited_handler_result = typename awaited_result<handler_result<C>>::type;
+using awaited_handler_result = typename yielded_by<handler_result<C>>::type;
 
 template <class Op>
 constexpr void check_selectable() {

@@ -64,7 +64,7 @@ class barrier {
   class arrival : public detail::awaitable_base {
    public:
     explicit arrival(barrier& b) noexcept : x_barrier(b) {}
-    arrival(const arrival&) = delete;
+    arrival(arrival&& other) noexcept : x_barrier(other.x_barrier) {}  // of what has not begun
     arrival& operator=(const arrival&) = delete;
 
     bool suspend(detail::promise_base* leaf) {

@@ -102,7 +102,7 @@ class rate_limiter {
   class wait_operation : public detail::awaitable_base {
    public:
     wait_operation(detail::token_bucket& bucket, std::ptrdiff_t n) noexcept : x_bucket(bucket), x_count(n) {}
-    wait_operation(const wait_operation&) = delete;
+    wait_operation(wait_operation&& other) noexcept : x_bucket(other.x_bucket), x_count(other.x_count) {}
     wait_operation& operator=(const wait_operation&) = delete;
     ~wait_operation() {
       if (x_sleep) x_bucket.give_back(x_taken, detail::now_ns());
