@@ -18,10 +18,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <utility>
 
@@ -134,6 +136,31 @@ TEST(sel_done, a_kill_pierces_the_handler) {
   });
   rt.shut_down();
   EXPECT_EQ(begun, 1);
+  EXPECT_EQ(unwound, 1);
+}
+
+// It is told each time that it asks, so only a kill ends it.
+TEST(sel_done, a_kill_ends_a_loop_that_does_nothing_but_ask) {
+  rn::runtime rt(rn::threads(2), rn::runtime_options().grace(5ms).kill_grace(30s));
+  std::atomic<int> unwound{0};
+  rt.go([&]() -> rn::task<> {
+    struct at_end {
+      std::atomic<int>& n;
+      ~at_end() { ++n; }
+    } guard{unwound};
+    rn::chan<int> silent(0);
+    for (;;) co_await rn::select(rn::on(silent.recv(), [] {}), rn::on(rn::done(), [] {}));
+  });
+  rt.go([&]() -> rn::task<> {
+    auto here = rn::this_context();
+    for (;;) {
+      auto once = here.done();
+      std::array ops{&once};
+      auto only_done = std::views::transform(ops, [](auto* op) -> auto& { return *op; });
+      co_await rn::select(only_done);
+    }
+  });
+  rt.shut_down();
   EXPECT_EQ(unwound, 1);
 }
 

@@ -146,6 +146,7 @@ template <bool First, class... C> class select_operation : public awaitable_base
 
   // A context that is done goes before everything.
   template <std::size_t... I> bool take_done([[maybe_unused]] goroutine& g, std::index_sequence<I...>) noexcept {
+    if (g.context.load(std::memory_order_relaxed)->killed()) return false;  // who is killed is not asked
     return (false || ... || [&] {
       if constexpr (done_case<operation_at<I>>) {
         if (!op<I>().ready(g)) return false;

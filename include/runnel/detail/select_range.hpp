@@ -136,6 +136,7 @@ template <bool First, bool Otherwise, class R> class range_select : public await
   operation& op(std::size_t i) noexcept { return *x_ops.data()[i]; }
 
   bool take_done(goroutine& g) noexcept {
+    if (g.context.load(std::memory_order_relaxed)->killed()) return false;  // who is killed is not asked
     for (std::size_t i = 0; i < x_count; ++i)
       if (is_ready(op(i), g)) {
         woken nobody;
