@@ -267,7 +267,8 @@ TEST_F(out_of_memory, entering_a_context_throws_and_leaves_nothing) {
     };
     auto under = [&]() -> rn::task<> {
       auto& watch = allocation_watch::here();
-      for (int n = 0; entered == 0; ++n) {
+      for (int n = 0;; ++n) {
+        if (entered != 0) break;
         auto frames = rn::detail::frame_pool_stats().live_blocks;
         try {
           watch = {true, false, 0, n};

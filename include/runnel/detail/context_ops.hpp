@@ -108,6 +108,7 @@ class done_operation final : public awaitable_base, public wait_source, private 
     bool due = !enter_operation(me);
     enter(me);
     x_fired = false;
+    index = static_cast<std::uint16_t>(reason_t::done);
     x_listed = x_node->list_hook(*this);
     if (due && (x_listed || me.context.load(std::memory_order_relaxed)->killed())) return stop_here(me, leaf);
     if (!x_listed) return spend_budget(me, leaf);  // even where the ambient context is done: this is how one asks

@@ -216,6 +216,7 @@ TEST(test_error, a_goroutine_that_outlives_the_body_is_a_leak) {
 TEST(test_error, a_goroutine_under_another_context_is_told_once) {
   rn::chan<int> ch(0);
   auto [ctx, cancel] = rn::context::background().with_cancel();
+  int line = __LINE__ + 2;
   auto lines = deadlock_of([&, ctx = ctx]() -> rn::task<> {
     rn::go(ctx, receive, ch);
     auto [inner, cancel_inner] = rn::this_context().with_cancel();
@@ -224,8 +225,10 @@ TEST(test_error, a_goroutine_under_another_context_is_told_once) {
   });
   ASSERT_EQ(lines.size(), 5u);
   EXPECT_TRUE(has_row(lines, 1, "the body to receive from channel 1 (unbuffered) 0s"));
-  EXPECT_TRUE(has_row(lines, 2, "an unknown place to receive from channel 1 (unbuffered) 0s"));
-  EXPECT_TRUE(has_row(lines, 3, "an unknown place to receive from channel 1 (unbuffered) 0s"));
+  EXPECT_TRUE(has_row(lines, 2, "error_test.cpp:" + std::to_string(line) + ", in "));
+  EXPECT_TRUE(has_row(lines, 2, "to receive from channel 1 (unbuffered) 0s"));
+  EXPECT_TRUE(has_row(lines, 3, "error_test.cpp:" + std::to_string(line + 2) + ", in "));
+  EXPECT_TRUE(has_row(lines, 3, "to receive from channel 1 (unbuffered) 0s"));
 }
 
 TEST(test_error, what_has_not_begun_is_told) {
