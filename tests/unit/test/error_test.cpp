@@ -217,8 +217,8 @@ TEST(test_error, a_goroutine_under_another_context_is_told_once) {
   rn::chan<int> ch(0);
   auto [ctx, cancel] = rn::context::background().with_cancel();
   int line = __LINE__ + 2;
-  auto lines = deadlock_of([&, ctx = ctx]() -> rn::task<> {
-    rn::go(ctx, receive, ch);
+  auto lines = deadlock_of([&, outer = ctx]() -> rn::task<> {
+    rn::go(outer, receive, ch);
     auto [inner, cancel_inner] = rn::this_context().with_cancel();
     rn::go(inner, receive, ch);
     co_await rn::with_context(inner, receive(ch));
