@@ -148,8 +148,7 @@ class scheduler_core : public processor_set {
       item next;
       if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
       if (!next) {
-        next = take(p, progress);
-        if (next.goroutine) Run::fetch_next(p.goroutines.front());
+        next = take<Run>(p, progress);
         if (!next) next = search(p, searching);
         if (!next) break;
         if (std::exchange(searching, false)) found_something();
@@ -238,6 +237,7 @@ class scheduler_core : public processor_set {
       ensure_monitor();
   }
 
+  template <class Run>
   item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
     bool goroutines_first = progress % injected_every == 0;
@@ -247,7 +247,10 @@ class scheduler_core : public processor_set {
     p.gate.enter();
     if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
     if (!goroutines_first || p.goroutines.empty()) next.child = p.pop_newest_child();
-    if (!next.child && !p.goroutines.empty()) next.goroutine = p.pop_goroutine();
+    if (!next.child && !p.goroutines.empty()) {
+      next.goroutine = p.pop_goroutine();
+      Run::fetch_next(p.goroutines.front());  // at the gate: outside, a thief may have it
+    }
     p.gate.leave();
     return next;
   }
