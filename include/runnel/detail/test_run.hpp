@@ -26,6 +26,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace runnel::detail {
 
@@ -200,7 +201,8 @@ class test_run {
       core.core.wait_for_injectors();
     } else {
       std::fprintf(stderr, "%s\n", test_report(*x_host, "not even a kill ends what is left of a test run").c_str());
-      new std::shared_ptr<test_host>(x_host);  // it refers to the host: both are left alone
+      static auto& left_alone = *new std::vector<std::shared_ptr<test_host>>;  // what is left refers to it
+      left_alone.push_back(x_host);
     }
   }
 

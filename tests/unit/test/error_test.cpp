@@ -269,7 +269,10 @@ TEST(test_error, a_hanging_run_leaves_nothing_behind) {
 TEST(test_error, what_cannot_be_ended_is_left_alone) {
   struct never {
     bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(std::coroutine_handle<> h) const noexcept {
+      static std::coroutine_handle<> kept;  // as whoever would resume it keeps it
+      kept = h;
+    }
     void await_resume() const noexcept {}
   };
   testing::internal::CaptureStderr();
