@@ -270,8 +270,8 @@ TEST(test_error, what_cannot_be_ended_is_left_alone) {
   struct never {
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> h) const noexcept {
-      static std::coroutine_handle<> kept;  // as whoever would resume it keeps it
-      kept = h;
+      [[maybe_unused]] static void* volatile kept;  // as whoever would resume it keeps it
+      kept = h.address();
     }
     void await_resume() const noexcept {}
   };
