@@ -10,7 +10,8 @@ import gdb
 NS = "runnel::detail::"
 FORMS = ["scope", "shield", "context", "group", "all or race"]
 REASONS = ["something", "to receive from", "to send to", "a slot in a group", "a wait_group", "a context to be done",
-           "everybody else to wait"]
+           "everybody else to wait", "a timer's tick", "a mutex", "a semaphore", "a notification", "an event", "a latch",
+           "a barrier", "a once"]
 LEVELS = ["", ", cancelled", ", killed"]
 
 
@@ -115,7 +116,7 @@ class Runtime:
         if word & 7:
             return "waits for an operation of Asio" if word & 7 == 6 else "waits in a select"
         node = goroutine.cast(pointer_to("fifo_link"))["next"].reinterpret_cast(pointer_to("list_link"))
-        if word == int(self.core["timers"]["x_lock"].address):
+        if int(node) & 1:
             return "waits for a timer"
         waiter = up(node, "waiter")
         reason = int(waiter["index"])

@@ -35,6 +35,7 @@ class sleep_operation : public awaitable_base {
     x_timer.due_ns = x_at;
     bool biased = timers.lock().lock(nullptr);
     bool parked = park_on(g, leaf, timers.lock(), x_timer);
+    if (parked) g.mark_node_as_timer();
     bool earliest = parked && timers.add_sleeper(x_timer);
     timers.lock().unlock(biased);
     if (earliest) timers.set_host();  // not of the frame's, which may be gone

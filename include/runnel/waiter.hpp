@@ -31,7 +31,9 @@ struct waiter : list_link {
   enum class outcome_t : std::uint8_t { pending, done, closed, closed_with_error };
   // What a plain waiter waits for, for reports. It is kept in `index`, which only the cases of a select need: a
   // constant there costs nothing.
-  enum class reason_t : std::uint16_t { unknown, receive, send, slot, zero_count, done, quiet };
+  enum class reason_t : std::uint16_t {
+    unknown, receive, send, slot, zero_count, done, quiet, tick, lock, permits, notification, event, latch, barrier, once
+  };
 
   union {
     goroutine* g = nullptr;            // of a goroutine, once it parks
@@ -173,8 +175,8 @@ RUNNEL_NOINLINE inline bool stop_here(goroutine& g, promise_base* leaf) noexcept
 }
 
 // Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
-// thing that it does. Under any q but the timers' the link is a waiter: reports look at its reason. False: its context
-// is done.
+// thing that it does. The link is a waiter, of which reports read the reason, or is marked as a timer before q is left.
+// False: its context is done.
 inline bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
   g.set_leaf(leaf);
   g.set_node(&node);

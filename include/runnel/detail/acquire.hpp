@@ -54,10 +54,13 @@ template <class Waiter> class acquire_operation : public awaitable_base {
   const request& asked() const noexcept { return x_asked; }
 
  private:
-  enum class state_t : unsigned char { idle, waits, later };
+  // `due`: it has given its turn away, and acquires now, whatever the budget: there may never be more of it (tests).
+  enum class state_t : unsigned char { idle, due, waits, later };
 
   RUNNEL_NOINLINE bool suspend_slow(goroutine& g, promise_base* leaf) noexcept {
-    if (g.budget > 1)
+    if (x_state == state_t::due)
+      x_state = state_t::idle;
+    else if (g.budget > 1)
       --g.budget;
     else if (give_turn_away(g, leaf))
       return true;
@@ -67,6 +70,7 @@ template <class Waiter> class acquire_operation : public awaitable_base {
   }
   static task<> acquire_later(request r) {
     acquire_operation operation(r);
+    operation.x_state = state_t::due;
     co_await std::move(operation);
   }
   bool give_turn_away(goroutine& g, promise_base* leaf) noexcept {

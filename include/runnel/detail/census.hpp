@@ -50,7 +50,7 @@ struct wait_info {
 
 // Looks at a goroutine under the lock of the node that lists it, as a canceller does, and under the lock that it waits
 // under: `node` and the waiter are valid there.
-inline wait_info look_at(goroutine& g, runtime_core& runtime) noexcept {
+inline wait_info look_at(goroutine& g) noexcept {
   wait_info info;
   for (;;) {
     auto seen = g.word.load(std::memory_order_acquire);
@@ -63,7 +63,7 @@ inline wait_info look_at(goroutine& g, runtime_core& runtime) noexcept {
     park_lock::guard hold(*q, nullptr);
     if (g.word.load(std::memory_order_relaxed) != seen) continue;
     info.deadline = g.context.load(std::memory_order_relaxed)->deadline();  // it stays there as long as we hold q
-    if (q == &runtime.timers.lock()) {
+    if (g.node_is_timer()) {
       info.kind = wait_info::kind_t::timer;
       info.at = static_cast<sleep_timer*>(static_cast<timer_entry*>(g.node()))->due_ns;
       info.for_ever = info.at == INT64_MAX;
@@ -121,7 +121,7 @@ class census {
     entries.reserve(room);
     std::vector<const void*> queued;
     queued.reserve(room);
-    runtime.root.visit(collector{*this, runtime});
+    runtime.root.visit(collector{*this});
     runtime.core.for_each_queued([&](fifo_link& link) {
       auto& g = static_cast<goroutine&>(link);
       if (queued.size() == queued.capacity() || entries.size() == entries.capacity()) return void(++left_out);
@@ -150,7 +150,6 @@ class census {
   };
   struct collector {
     census& to;
-    runtime_core& runtime;
     std::uint32_t depth = 0;
 
     void enter(cancel_node& node) noexcept {
@@ -170,7 +169,7 @@ class census {
       if (census_entry* e = to.next(&g, depth)) {
         e->is_goroutine = true;
         e->where = g.where;
-        e->waits = look_at(g, runtime);
+        e->waits = look_at(g);
       }
     }
     void leave(cancel_node&) noexcept { --depth; }

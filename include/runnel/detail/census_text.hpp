@@ -107,6 +107,22 @@ class wait_teller {
         return "for a context to be done";
       case waiter::reason_t::quiet:
         return "for everybody else to wait";
+      case waiter::reason_t::tick:
+        return "for a timer's tick";
+      case waiter::reason_t::lock:
+        return "for a mutex";
+      case waiter::reason_t::permits:
+        return "for a semaphore";
+      case waiter::reason_t::notification:
+        return "to be notified by a condition";
+      case waiter::reason_t::event:
+        return "for an event";
+      case waiter::reason_t::latch:
+        return "for a latch";
+      case waiter::reason_t::barrier:
+        return "for the others at a barrier";
+      case waiter::reason_t::once:
+        return "for a once";
       default:
         return "for something";
     }

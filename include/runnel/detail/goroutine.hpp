@@ -110,12 +110,18 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
     ++generation;
     context.store(node, std::memory_order_release);  // [switch] release: the node, before interrupt() compares
   }
-  list_link* node() const noexcept { return reinterpret_cast<list_link*>(fifo_link::next); }
+  list_link* node() const noexcept { return reinterpret_cast<list_link*>(node_bits() & ~std::uintptr_t{1}); }
   void set_node(list_link* w) noexcept { fifo_link::next = reinterpret_cast<fifo_link*>(w); }
+  // The node is a sleep_timer; else it is a waiter. For reports.
+  void mark_node_as_timer() noexcept { fifo_link::next = reinterpret_cast<fifo_link*>(node_bits() | 1); }
+  bool node_is_timer() const noexcept { return node_bits() & 1; }
   std::uint64_t tagged_generation() const noexcept {
     return static_cast<std::uint64_t>(generation) << word::generation_shift;
   }
   scheduler_core& core() const noexcept { return *proc->core; }
+
+ private:
+  std::uintptr_t node_bits() const noexcept { return reinterpret_cast<std::uintptr_t>(fifo_link::next); }
 };
 
 // A goroutine woken by what runs now goes before the others of this processor; one that merely may go on, behind.

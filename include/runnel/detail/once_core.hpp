@@ -110,7 +110,7 @@ template <class Self> class once_operation : public awaitable_base, private task
     return transfer_to(frame);
   }
   once_core& x_core;
-  waiter x_waiter;
+  waiter x_waiter{waiter::reason_t::once};
 };
 
 }  // namespace runnel::detail

@@ -95,6 +95,7 @@ class timer_core : private tick_timer {
 class tick_operation : public source_operation<tick_operation> {
  public:
   static constexpr bool is_lasting = true;  // there may always be another
+  static constexpr reason_t reason = reason_t::tick;
 
   explicit tick_operation(timer_core& timer) noexcept : x_timer(timer) { guard = &timer.lock(); }
   tick_operation(tick_operation&& other) noexcept : tick_operation(other.x_timer) {}

@@ -16,8 +16,10 @@ namespace runnel::detail {
 // ready says so with its last touch of the object, under the lock or not.
 template <class Object> class wait_operation : public awaitable_base {
  public:
-  explicit wait_operation(Object& object) noexcept : x_object(object) {}
-  wait_operation(wait_operation&& other) noexcept : x_object(other.x_object) {}  // of what has not begun
+  explicit wait_operation(Object& object, waiter::reason_t r = waiter::reason_t::unknown) noexcept
+      : x_object(object), x_waiter(r) {}
+  wait_operation(wait_operation&& other) noexcept  // of what has not begun
+      : wait_operation(other.x_object, other.x_waiter.reason()) {}
   wait_operation& operator=(const wait_operation&) = delete;
 
   bool suspend(promise_base* leaf) {

@@ -66,7 +66,7 @@ class source_guard {
   bool x_biased;
 };
 
-// co_await of a source alone, one that has a guard. Self has value(), what the goroutine is given.
+// co_await of a source alone, one that has a guard. Self has value(), what the goroutine is given, and its reason.
 template <class Self> class source_operation : public awaitable_base, public wait_source {
  public:
   bool suspend(promise_base* leaf) {
@@ -76,6 +76,7 @@ template <class Self> class source_operation : public awaitable_base, public wai
     Self& self = static_cast<Self&>(*this);
     self.enter(me);
     kind = waiter::kind_t::plain;
+    index = static_cast<std::uint16_t>(Self::reason);
     g = &me;
     listed_t joined;
     bool parked = false;

@@ -96,7 +96,7 @@ class barrier {
       return detail::spend_budget(g, leaf);
     }
     barrier& x_barrier;
-    detail::waiter x_waiter;
+    detail::waiter x_waiter{detail::waiter::reason_t::barrier};
     bool x_last = false;
   };
 

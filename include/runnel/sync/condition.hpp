@@ -97,6 +97,7 @@ class condition {
  private:
   struct cond_waiter : detail::waiter {
     enum class by_t : unsigned char { nobody, one, all };
+    cond_waiter() noexcept : waiter(reason_t::notification) {}
     mutex* asked = nullptr;
     bool parked = false;  // and by: under our hashed lock
     by_t by = by_t::nobody;

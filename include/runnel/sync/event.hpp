@@ -62,7 +62,7 @@ class event {
 
   /// Waits until it is set. Suspends: while it is not; resumes on its own scheduler.
   [[nodiscard("co_await it: wait() alone does not wait")]] auto wait() noexcept {
-    return detail::wait_operation<event>(*this);
+    return detail::wait_operation<event>(*this, detail::waiter::reason_t::event);
   }
 
  private:

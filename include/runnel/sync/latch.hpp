@@ -62,12 +62,12 @@ class latch {
 
   /// Waits until the count is zero. Suspends: while it is not; resumes on its own scheduler.
   [[nodiscard("co_await it: wait() alone does not wait")]] auto wait() noexcept {
-    return detail::wait_operation<latch>(*this);
+    return detail::wait_operation<latch>(*this, detail::waiter::reason_t::latch);
   }
   /// Counts down when it is called, and waits when it is awaited. Throws: as count_down().
   [[nodiscard("co_await it: this has only counted down")]] auto arrive_and_wait(std::ptrdiff_t n = 1) {
     count_down(n);
-    return detail::wait_operation<latch>(*this);
+    return detail::wait_operation<latch>(*this, detail::waiter::reason_t::latch);
   }
 
  private:

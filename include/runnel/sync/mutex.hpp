@@ -87,7 +87,7 @@ class mutex {
   struct lock_waiter : detail::waiter {
     using request = lock_request;
     mutex* of;
-    explicit lock_waiter(lock_request asked) noexcept : of(asked.of) {}
+    explicit lock_waiter(lock_request asked) noexcept : waiter(reason_t::lock), of(asked.of) {}
     bool acquire(detail::goroutine& self, detail::promise_base* leaf) noexcept {
       return of->acquire(self, leaf, *this);
     }

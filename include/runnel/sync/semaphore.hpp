@@ -103,7 +103,7 @@ class semaphore {
   struct acquire_waiter : detail::waiter {
     using request = acquire_request;
     acquire_request asked;
-    explicit acquire_waiter(acquire_request a) noexcept : asked(a) {}
+    explicit acquire_waiter(acquire_request a) noexcept : waiter(reason_t::permits), asked(a) {}
     bool acquire(detail::goroutine& self, detail::promise_base* leaf) noexcept {
       return asked.of->acquire_or_park(self, leaf, *this);
     }

@@ -103,7 +103,7 @@ class shared_mutex {
   struct lock_waiter : detail::waiter {
     using request = lock_request;
     lock_request asked;
-    explicit lock_waiter(lock_request a) noexcept : asked(a) {}
+    explicit lock_waiter(lock_request a) noexcept : waiter(reason_t::lock), asked(a) {}
     bool acquire(detail::goroutine& self, detail::promise_base* leaf) noexcept {
       return asked.of->acquire(self, leaf, *this);
     }

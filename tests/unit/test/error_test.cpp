@@ -7,9 +7,15 @@
 #include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
+#include <runnel/select.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/sync/event.hpp>
+#include <runnel/sync/latch.hpp>
+#include <runnel/sync/mutex.hpp>
+#include <runnel/sync/semaphore.hpp>
 #include <runnel/sync/wait_group.hpp>
 #include <runnel/test.hpp>
+#include <runnel/timer.hpp>
 #include <runnel/with_context.hpp>
 
 #include <gtest/gtest.h>
@@ -17,6 +23,7 @@
 #include <chrono>
 #include <coroutine>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -155,6 +162,43 @@ TEST(test_error, other_waits_are_told) {
   });
   all.done();
   EXPECT_TRUE(has_row(count, 1, "the body for a wait_group 0s"));
+}
+
+TEST(test_error, waits_of_sync_and_timers_are_told) {
+  auto waits_of = [](auto prepare, auto wait) {
+    return deadlock_of([=]() -> rn::task<> {
+      auto object = prepare();
+      co_await wait(*object);
+    });
+  };
+  auto event = waits_of([] { return std::make_unique<rn::event>(); }, [](rn::event& e) { return e.wait(); });
+  EXPECT_TRUE(has_row(event, 1, "the body for an event 0s"));
+  auto latch = waits_of([] { return std::make_unique<rn::latch>(1); }, [](rn::latch& l) { return l.wait(); });
+  EXPECT_TRUE(has_row(latch, 1, "the body for a latch 0s"));
+  auto mutex = deadlock_of([]() -> rn::task<> {
+    rn::mutex m;
+    auto held = co_await m.lock();
+    auto again = co_await m.lock();
+  });
+  EXPECT_TRUE(has_row(mutex, 1, "the body for a mutex 0s"));
+  auto semaphore = deadlock_of([]() -> rn::task<> {
+    rn::semaphore s(1);
+    auto held = co_await s.acquire();
+    auto again = co_await s.acquire();
+  });
+  EXPECT_TRUE(has_row(semaphore, 1, "the body for a semaphore 0s"));
+  // A stopped timer has no tick: it waits under the lock of those that sleep, and is not one of them.
+  auto tick = deadlock_of([]() -> rn::task<> {
+    rn::timer t(1h);
+    t.stop();
+    (void)co_await t.recv();
+  });
+  EXPECT_TRUE(has_row(tick, 1, "the body for a timer's tick 0s"));
+  auto select = deadlock_of([]() -> rn::task<> {
+    rn::chan<int> a(0), b(0);
+    (void)co_await rn::select(a.recv(), b.recv());
+  });
+  EXPECT_TRUE(has_row(select, 1, "the body in a select 0s"));
 }
 
 // Where only a cancellation could end it, that is said.
