@@ -32,7 +32,8 @@ struct waiter : list_link {
   // What a plain waiter waits for, for reports. It is kept in `index`, which only the cases of a select need: a
   // constant there costs nothing.
   enum class reason_t : std::uint16_t {
-    unknown, receive, send, slot, zero_count, done, quiet, tick, lock, permits, notification, event, latch, barrier, once
+    unknown, receive, send, slot, zero_count, done, quiet,
+    tick, lock, permits, notification, event, latch, barrier, once
   };
 
   union {
