@@ -31,9 +31,11 @@ inline constexpr bool never = false;
 template <class A>
 concept own_awaitable = std::derived_from<std::remove_cvref_t<A>, awaitable_base>;
 
-// Where nothing in a frame that has ended has a destructor that does something, its memory is all there is to it.
+// Where nothing in a frame that has ended has a destructor that does something, its memory is all there is to it. Not
+// on clang, which may put a frame into its caller's: only destroy() knows then that there is nothing to free.
 template <class Promise>
-concept leaves_only_memory = Promise::parameters_are_trivial && std::is_trivially_destructible_v<Promise>;
+concept leaves_only_memory =
+    RUNNEL_GCC == 1 && Promise::parameters_are_trivial && std::is_trivially_destructible_v<Promise>;
 
 // Gives the frame back as soon as its coroutine has ended, while it is hot, and goes to whoever awaits it.
 struct final_awaiter {
