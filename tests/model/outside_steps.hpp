@@ -19,7 +19,7 @@ inline outcome canceller_step(machine& m, canceller& k, raise_spec what) {
 // close() claims all waiters under the lock and schedules them after it. The last handle that dies unlinks them: they
 // stay parked, on nothing, and can still be cancelled.
 inline outcome closer_step(machine& m, closer& it, closer_spec what) {
-  enum : byte { start, claim, wake, done };
+  enum : byte { start, claim, wake, ended };
   channel& c = m.s.c[what.channel];
   switch (it.step) {
     case start:
@@ -39,7 +39,7 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
         }
       c.died = 1;
       m.unlock(what.channel);
-      it.step = done;
+      it.step = ended;
       return outcome::ran;
     case claim: {
       byte* queue = c.receivers[0] || m.broken(mutation::close_forgets_senders) ? c.receivers : c.senders;
@@ -60,7 +60,7 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
         m.schedule(g);
         return outcome::ran;
       }
-      it.step = done;
+      it.step = ended;
       return outcome::ran;
     default:
       return outcome::blocked;
