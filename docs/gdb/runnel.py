@@ -8,7 +8,8 @@ debug information. A goroutine that runs, or has never waited, is in no tree: `t
 import gdb
 
 NS = "runnel::detail::"
-FORMS = ["scope", "shield", "context", "group", "all or race"]
+BRANCH = "branch"  # of the root: its goroutines are told as the root's
+FORMS = ["scope", "shield", "context", BRANCH, "group", "all or race"]
 REASONS = ["something", "to receive from", "to send to", "a slot in a group", "a wait_group", "a context to be done",
            "everybody else to wait", "a timer's tick", "a mutex", "a semaphore", "a notification", "an event", "a latch",
            "a barrier", "a once"]
@@ -145,7 +146,9 @@ class Runtime:
             self.lines += ["%s  in %s" % (indent, f) for f in frames_of(g)]
 
     def node(self, node, indent):
-        at, before = len(self.lines), self.count
+        at, before, form = len(self.lines), self.count, FORMS[int(node["x_form"])]
+        if form == BRANCH:
+            indent = indent[2:]
         for link in items(node["x_members"]):
             member = up(link, "member")
             kind = int(member["kind"])
@@ -153,9 +156,9 @@ class Runtime:
                 self.goroutine(member, indent + "  ")
             elif kind == 1:
                 self.node(up(member, "cancel_node"), indent + "  ")
-        if self.count > before:
+        if self.count > before and form != BRANCH:
             level = int(atomic(node["x_level"]))
-            self.lines.insert(at, indent + FORMS[int(node["x_form"])] + LEVELS[level])
+            self.lines.insert(at, indent + form + LEVELS[level])
 
 
 class ShowGoroutines(gdb.Command):

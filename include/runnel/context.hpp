@@ -186,7 +186,7 @@ void detail::go_under(const context& ctx, std::source_location where, F&& f, A&&
   task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
   node_use home(*new context_node(share_values(ctx.node().values())));
   home.node.attach_to(ctx.node(), ctx.node().deadline());
-  home.node.also_hear(runtime->root);
+  home.node.also_hear(runtime->root_here());
   runtime->start(home.node, std::move(root), where);
 }
 

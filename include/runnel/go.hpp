@@ -35,9 +35,7 @@ struct ambient_spawner {
       if (!runtime)
         throw misuse_error(
             "runnel: go outside of a runtime: call it on a goroutine, or use scheduler::go or runtime::go");
-      task<> root = make_root(std::forward<F>(f), std::forward<A>(args)...);
-      node_use home(runtime->home_for_go());
-      runtime->start(home.node, std::move(root), where);
+      runtime->start_here(make_root(std::forward<F>(f), std::forward<A>(args)...), where);
     }
   }
 };

@@ -63,6 +63,30 @@ TEST(scheduler, io_run_returns_when_the_last_goroutine_ends) {
   EXPECT_EQ(sched.live(), 0u);
 }
 
+// Processors count ahead of time; what they hold in reserve is not alive.
+TEST(scheduler, live_counts_what_lives_on_all_processors) {
+  rn::runtime rt(rn::threads(2));
+  constexpr std::size_t parents = 10, children = 100;
+  rt.run([&]() -> rn::task<> {
+    rn::chan<void> gate(0);
+    std::atomic<std::size_t> begun{0};
+    auto child = [&]() -> rn::task<> {
+      ++begun;
+      co_await gate.recv();
+    };
+    for (std::size_t i = 0; i < parents; ++i)
+      rn::go([&, child]() -> rn::task<> {
+        for (std::size_t k = 0; k < children; ++k) rn::go(child);
+        co_await child();
+      });
+    co_await test_support::until([&] { return begun == parents * (children + 1); });
+    EXPECT_EQ(rt.live(), parents * (children + 1) + 1);
+    gate.close();
+    co_await test_support::until([&] { return rt.live() == 1; });
+  });
+  EXPECT_TRUE(wait_until([&] { return rt.live() == 0; }));
+}
+
 // A timer that is no longer wanted does not keep the context running.
 TEST(scheduler, a_timer_that_was_called_off_does_not_hold_io_run) {
   asio::io_context io(1);

@@ -74,6 +74,7 @@ struct tracked_policy {
   static void child(processor& p, list_link* item) noexcept { run_policy::child(p, item); }
   static void settle(processor& p) noexcept { run_policy::settle(p); }
   static void fetch_next(fifo_link* next) noexcept { run_policy::fetch_next(next); }
+  static fifo_link* of_fresh(list_link* g) noexcept { return run_policy::of_fresh(g); }
 };
 
 struct handler_slot {
@@ -91,6 +92,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
   bool on_asio() const noexcept final { return true; }
+  void runs_dry(processor& p) noexcept final { core.give_back_reserve(p); }
   std::int64_t now() const noexcept final {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())
@@ -104,7 +106,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   }
   // The scheduler ends: nothing lives afterwards, and no handler of ours will be armed again.
   void end() noexcept {
-    if (core.live() != 0 || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
+    if (core.lives() || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
     core.end();
     close_timers();
     core.core.wait_for_injectors();
@@ -139,7 +141,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
  private:
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
   bool wait_and_help(std::int64_t ns) noexcept {
-    for (std::int64_t until = now() + ns; core.live() != 0;) {
+    for (std::int64_t until = now() + ns; core.lives();) {
       with_policy([this]<class P>(P) { core.core.template help<P>(); });
       fifo woken;
       core.timers.on_timer(now(), woken);

@@ -57,8 +57,9 @@ struct cancel_edge : member {
 //   parent  written under this node's lock; read by the owner, and under this node's lock
 class cancel_node : public member {
  public:
-  // What it is part of: a with_ form, a shield, a context_node, a group_core, a join_node.
-  enum class form : std::uint8_t { scoped, shielded, shared, group, join };
+  // What it is part of: a with_ form, a shield, a context_node, a processor's branch of the root (which is a
+  // context_node too), a group_core, a join_node.
+  enum class form : std::uint8_t { scoped, shielded, shared, branch, group, join };
   explicit cancel_node(form f = form::scoped) noexcept : member(member::kind_t::node), x_form(f) {}
   cancel_node(const cancel_node&) = delete;
   static void* operator new(std::size_t size) { return frame_allocate(size); }
@@ -78,7 +79,7 @@ class cancel_node : public member {
   void set_values(const context_value* v) noexcept { x_values = v; }
 
   // Whether this is a context_node, on the heap and shared.
-  bool shared() const noexcept { return x_form == form::shared; }
+  bool shared() const noexcept { return x_form == form::shared || x_form == form::branch; }
   form get_form() const noexcept { return x_form; }
   // Whether this is the node that this_context() made for a scope in a frame, which is done exactly when the scope is.
   bool stands_for(const cancel_node& scope) noexcept {

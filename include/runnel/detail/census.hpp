@@ -116,13 +116,13 @@ class census {
   explicit census(runtime_core& runtime, std::size_t at_most = most) {
     std::size_t room = 0;
     runtime.root.visit(counter{room});
-    runtime.core.for_each_queued([&](fifo_link&) { ++room; });
+    runtime.core.for_each_queued([&](auto&) { ++room; });
     room = std::min(room + room / 4 + 64, at_most);  // some more may come meanwhile
     entries.reserve(room);
     std::vector<const void*> queued;
     queued.reserve(room);
     runtime.root.visit(collector{*this});
-    runtime.core.for_each_queued([&](fifo_link& link) {
+    runtime.core.for_each_queued([&](auto& link) {
       auto& g = static_cast<goroutine&>(link);
       if (queued.size() == queued.capacity() || entries.size() == entries.capacity()) return void(++left_out);
       queued.push_back(&g);
@@ -153,6 +153,7 @@ class census {
     std::uint32_t depth = 0;
 
     void enter(cancel_node& node) noexcept {
+      if (is_branch(node)) return;  // what it lists is the root's
       if (census_entry* e = to.next(&node, depth++)) {
         e->form = node.get_form();
         e->level = node.level();
@@ -172,7 +173,10 @@ class census {
         e->waits = look_at(g);
       }
     }
-    void leave(cancel_node&) noexcept { --depth; }
+    void leave(cancel_node& node) noexcept {
+      if (!is_branch(node)) --depth;
+    }
+    static bool is_branch(const cancel_node& node) noexcept { return node.get_form() == cancel_node::form::branch; }
   };
   census_entry* next(const void* id, std::uint32_t depth) noexcept {
     if (entries.size() == entries.capacity()) return ++left_out, nullptr;

@@ -37,31 +37,26 @@ class run_observer {
   ~run_observer() = default;
 };
 
-struct chosen_item {
-  fifo_link* goroutine = nullptr;
-  list_link* child = nullptr;
-};
-
 // Takes what the chooser names out of p's queues, and leaves the others in their order.
-inline chosen_item take_chosen(processor& p, chooser& c) noexcept {
+inline runnable_item take_chosen(processor& p, chooser& c) noexcept {
   std::size_t next = p.run_next ? 1 : 0, children = p.child_count.load(std::memory_order_relaxed);
   std::size_t n = next + children + p.goroutines.size();
   std::size_t pick = n == 0 ? 0 : c.choose(n);
   if (pick >= n) return {};
-  if (pick < next) return {std::exchange(p.run_next, nullptr), nullptr};
+  if (pick < next) return {.goroutine = std::exchange(p.run_next, nullptr)};
   pick -= next;
   if (pick < children) {
     list_link* child = p.children.back();
     while (pick-- > 0) child = child->prev;
     unlink(child);
     p.child_count.store(static_cast<std::uint32_t>(children - 1), std::memory_order_relaxed);
-    return {nullptr, child};
+    return {.child = child};
   }
-  fifo older = p.goroutines.take_front(pick - children);
+  fifo older = p.take_goroutines(pick - children);
   fifo_link* g = p.pop_goroutine();
   older.append(p.goroutines);
   p.append_goroutines(older);
-  return {g, nullptr};
+  return {.goroutine = g};
 }
 
 }  // namespace runnel::detail

@@ -32,6 +32,11 @@ class context_node final : public cancel_node, private deadline_timer {
       : cancel_node(form::shared), x_held_values(std::move(values)) {
     set_values(x_held_values.get());
   }
+  // A branch of the root, for what one processor starts: else all would list their goroutines under one lock.
+  struct branch_of {
+    context_node& root;
+  };
+  explicit context_node(branch_of b) noexcept : cancel_node(form::branch) { attach_to(b.root); }
 
   static void* operator new(std::size_t size) { return frame_allocate(size); }
   static void operator delete(void* node, std::size_t size) noexcept { frame_deallocate(node, size); }

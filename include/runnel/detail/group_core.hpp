@@ -100,7 +100,7 @@ class group_core : public goroutine_owner, private group_node {
         x_pending.push(g);
       }
     }
-    if (result.kind == outcome::started) x_runtime.core.schedule(g);
+    if (result.kind == outcome::started) x_runtime.core.start(g);
     if (result.kind == outcome::refused) {
       discard_goroutine(*g);
       count_down();

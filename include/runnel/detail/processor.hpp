@@ -78,23 +78,39 @@ class owner_gate {
 #endif
 };
 
+// What a pump can run. At most one is set.
+struct runnable_item {
+  fifo_link* goroutine = nullptr;
+  list_link* child = nullptr;  // of a fork-join
+  list_link* fresh = nullptr;  // a goroutine, too
+  explicit operator bool() const noexcept { return goroutine || child || fresh; }
+};
+
 // Invariants:
-//   1. Everything up to `gate` is touched by the thread that pumps this processor, between gate.enter() and
-//      leave(), or by a foreigner between enter_foreign() and leave_foreign().
+//   1. Everything up to `gate`, and fresh_count, is touched by the thread that pumps this processor, between
+//      gate.enter() and leave(), or by a foreigner between enter_foreign() and leave_foreign().
 //   2. At most one pump per processor is posted or running; which thread that is may change between pumps.
 //   3. A goroutine is in at most one queue; a fork-join child likewise.
 //
-//   child_count, backlog   the lengths of children and goroutines: written at the gate; read anywhere, as hints only
+//   child_count, backlog   the lengths of children, and of goroutines and fresh: written at the gate; read anywhere, as
+//              hints only
+//   reserve    written by the pumping thread (release, after what a goroutine did that has ended); read anywhere
 //   posted     how the pump was posted; taken by whoever runs it
 //   progress   written by the pumping thread, one more for each resume; read by the monitor, as a hint only
 struct alignas(cache_line * 2) processor {
   fifo_link* run_next = nullptr;  // woken by what runs now: resumed first, so that a ping-pong stays on one core
   fifo goroutines;                // oldest first
+  list_head fresh;                // goroutines that have not begun, and came when `window` others were waiting
   list_head children;             // fork-join children: the owner takes the newest, a thief the oldest
   owner_gate gate;
   std::atomic<std::uint32_t> child_count{0};
   std::atomic<std::uint32_t> backlog{0};
+  std::uint32_t fresh_count = 0;
+  bool oldest_is_due = false;     // the oldest of fresh comes next
+  static constexpr std::uint32_t window = 256;
 
+  // What the runtime has counted as alive ahead of time, so that who starts and ends here need not touch its counter.
+  std::atomic<std::uint32_t> reserve{0};
   std::uint32_t transfers = 0;    // fork-join children entered by symmetric transfer since the pump last ran
   fork_join* unsettled = nullptr; // the innermost join of which children have ended here, and were not counted yet
   std::atomic<std::uint32_t> progress{0};
@@ -102,6 +118,7 @@ struct alignas(cache_line * 2) processor {
   scheduler_core* core = nullptr;
   std::uint64_t random = 0;
   std::int64_t sampled_at = 0;    // ns; when the cost model was last told of
+  std::int64_t oldest_at = 0;     // ns; when the oldest of fresh last was due
   std::uint32_t sampled_progress = 0;
   static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64;
   std::uint32_t sample_interval = frequent_samples;  // resumes
@@ -123,18 +140,51 @@ struct alignas(cache_line * 2) processor {
   }
 
   // At the gate.
+  bool has_goroutines() const noexcept { return !goroutines.empty() || fresh_count != 0; }
   void push_goroutine(fifo_link* g) noexcept {
     goroutines.push(g);
-    backlog.store(static_cast<std::uint32_t>(goroutines.size()), std::memory_order_relaxed);
+    count_backlog();
   }
   void append_goroutines(fifo& chain) noexcept {
     goroutines.append(chain);
-    backlog.store(static_cast<std::uint32_t>(goroutines.size()), std::memory_order_relaxed);
+    count_backlog();
   }
   fifo_link* pop_goroutine() noexcept {
     fifo_link* g = goroutines.pop();
-    backlog.store(static_cast<std::uint32_t>(goroutines.size()), std::memory_order_relaxed);
+    count_backlog();
     return g;
+  }
+  fifo take_goroutines(std::size_t n) noexcept {  // the oldest
+    fifo taken = goroutines.take_front(n);
+    count_backlog();
+    return taken;
+  }
+  void push_fresh(list_link* g) noexcept {
+    fresh.push_back(g);
+    count_fresh(fresh_count + 1);
+  }
+  list_link* pop_newest_fresh() noexcept {
+    list_link* g = fresh.back();
+    if (!g) return nullptr;
+    fresh.drop_back();
+    count_fresh(fresh_count - 1);
+    return g;
+  }
+  list_link* pop_oldest_fresh() noexcept {
+    list_link* g = fresh.front();
+    if (!g) return nullptr;
+    fresh.drop_front();
+    count_fresh(fresh_count - 1);
+    return g;
+  }
+  void append_fresh(list_head& others, std::uint32_t n) noexcept {
+    fresh.splice_back(others);
+    count_fresh(fresh_count + n);
+  }
+  void put_back(const runnable_item& item) noexcept {
+    if (item.goroutine) push_goroutine(item.goroutine);
+    if (item.child) push_child(item.child);
+    if (item.fresh) push_fresh(item.fresh);
   }
   void push_child(list_link* child) noexcept {
     children.push_back(child);
@@ -167,6 +217,14 @@ struct alignas(cache_line * 2) processor {
     return random * 0x2545F4914F6CDD1Dull;
   }
 
+ private:
+  void count_fresh(std::uint32_t n) noexcept {
+    fresh_count = n;
+    count_backlog();
+  }
+  void count_backlog() noexcept {
+    backlog.store(static_cast<std::uint32_t>(goroutines.size()) + fresh_count, std::memory_order_relaxed);
+  }
 };
 
 inline constinit thread_local processor* t_processor = nullptr;

@@ -25,6 +25,7 @@ class pump_host {
   virtual void post_pump(processor& p, bool from_pump) noexcept = 0;  // leads to one pump_posted(p)
   virtual void arm_monitor(std::int64_t after_ns) noexcept = 0;       // leads to one monitor()
   virtual void arm_tender(std::int64_t) noexcept {}                   // leads to one tend(), or to none: memory stays
+  virtual void runs_dry(processor&) noexcept {}                       // p has nothing to run; it has a reserve
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
@@ -64,8 +65,9 @@ class processor_set {
   void wait_for_injectors() const noexcept {
     while (x_injecting.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   }
-  // Visits the goroutines that are in a queue, for reports. It keeps the processors out of their queues meanwhile, one
-  // after the other: f does little, and neither allocates nor calls anybody.
+  // Visits the goroutines that are in a queue, for reports, by their fifo_link or their list_link. It keeps the
+  // processors out of their queues meanwhile, one after the other: f does little, and neither allocates nor calls
+  // anybody.
   template <class F> void for_each_queued(F&& f) noexcept {
     auto visit = [&](const fifo& queue) {
       for (fifo_link* g = queue.front(); g; g = g->next) f(*g);
@@ -74,6 +76,7 @@ class processor_set {
       p.gate.enter_foreign();
       if (p.run_next) f(*p.run_next);
       visit(p.goroutines);
+      for (list_link* g = p.fresh.first(); g != p.fresh.end(); g = g->next) f(*g);
       p.gate.leave_foreign();
     }
     std::lock_guard hold(x_injected_lock);

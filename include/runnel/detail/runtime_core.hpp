@@ -24,6 +24,7 @@
 #include <source_location>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace runnel {
 
@@ -63,11 +64,14 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
 };
 
 // Invariants:
-//   1. x_live counts goroutines that this runtime owns (go, run's app) and that have not ended; each is counted
-//      before it is scheduled. The one that brings it to zero says so under x_ended_mutex.
+//   1. x_counted counts goroutines that this runtime owns (go, run's app) and that have not ended, each before it is
+//      scheduled; and what the processors hold in reserve. A goroutine that starts on a processor is counted out of the
+//      reserve there, and goes back to it when it ends: only where a reserve is used up or too large does a processor
+//      touch what all share. It gives all back when it has run dry. Who brings x_counted to zero says so under
+//      x_ended_mutex.
 //   2. Once x_closing is set nothing new is counted: whoever counts looks at it afterwards, and takes the count back.
 //
-//   x_live     anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
+//   x_counted  anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
 class runtime_core : public goroutine_owner {
  public:
   runtime_core(pump_host& pumps, timer_host& clock, std::int64_t now, unsigned concurrency, runtime_options options)
@@ -75,6 +79,8 @@ class runtime_core : public goroutine_owner {
     canceled_cause();  // made now, so that cancelling never allocates
     deadline_cause();
     core.set_environment(this);
+    if (concurrency > 1)
+      for (unsigned i = 0; i < concurrency; ++i) x_branches.push_back(new context_node(context_node::branch_of{root}));
     core.seed(x_options.seed);
     if (x_options.tracks_goroutines) {
       tracker = std::make_unique<goroutine_registry>(false);
@@ -85,6 +91,7 @@ class runtime_core : public goroutine_owner {
   runtime_core& operator=(const runtime_core&) = delete;
   ~runtime_core() {
     leave_list();
+    for (context_node* branch : x_branches) branch->release();
     root.release();
   }
   // Joins the_runtimes. By whoever makes the host, when that is complete: reports ask it what time it is.
@@ -102,22 +109,27 @@ class runtime_core : public goroutine_owner {
     return p ? static_cast<runtime_core*>(p->core->environment()) : nullptr;
   }
 
-  // The home of a goroutine that is on its own: it inherits what the calling goroutine's context carries, and neither
-  // its deadline nor its cancellation. The reference is the caller's.
-  context_node& home_for_go() {
+  // Starts a goroutine that is on its own: it inherits what the calling goroutine's context carries, and neither its
+  // deadline nor its cancellation.
+  void start_here(task<> body, std::source_location where) {
     goroutine* g = current_goroutine();
     const context_value* values = g ? g->context.load(std::memory_order_relaxed)->values() : nullptr;
-    if (!values) return root.retain(), root;
-    auto* home = new context_node(values->shared_from_this());
-    home->attach_to(root);
-    return *home;
+    if (!values) return start(root_here(), std::move(body), where);
+    node_use home(*new context_node(values->shared_from_this()));
+    home.node.attach_to(root_here());
+    start(home.node, std::move(body), where);
+  }
+  // The root, or what stands for it on the processor that this thread pumps.
+  context_node& root_here() const noexcept {
+    processor* p = here_processor();
+    return p && !x_branches.empty() ? *x_branches[p->index] : root;
   }
 
   // Starts a goroutine that belongs to this runtime. Throws shutting_down, and the body does not run, once it ends.
   void start(context_node& home, task<> body, std::source_location where) {
     if (closing()) throw shutting_down();  // first: what this runs on may be gone
     auto* g = make_goroutine(core.any_processor(), home, *this, std::move(body), where);
-    if (&home != &root) {
+    if (home.get_form() != cancel_node::form::branch && &home != &root) {
       home.retain();
       g->owns_home = true;
     }
@@ -127,7 +139,7 @@ class runtime_core : public goroutine_owner {
       count_down();
       throw shutting_down();
     }
-    core.schedule(g);
+    core.start(g);
   }
 
   // A goroutine that will be started later, from where nothing may be allocated or refused (after_func): it is counted
@@ -188,7 +200,15 @@ class runtime_core : public goroutine_owner {
   }
 
   bool failed() const noexcept { return x_failed.load(std::memory_order_acquire); }
-  std::size_t live() const noexcept { return x_live.load(std::memory_order_acquire); }
+  // Exact where nothing starts or ends meanwhile; 0 only when nothing lives.
+  std::size_t live() const noexcept {
+    std::size_t counted = x_counted.load(std::memory_order_acquire), reserved = 0;
+    for (const processor& p : core.processors()) reserved += p.reserve.load(std::memory_order_acquire);
+    return counted > reserved ? counted - reserved : std::min<std::size_t>(counted, 1);
+  }
+  bool lives() const noexcept { return x_counted.load(std::memory_order_acquire) != 0; }
+  // A processor has nothing to run. On the thread that pumps it.
+  void give_back_reserve(processor& p) noexcept { count_down(p.reserve.exchange(0, std::memory_order_relaxed)); }
   bool closing() const noexcept { return x_closing.load(std::memory_order_acquire); }
 
   void refuse_new() noexcept { x_closing.store(true, std::memory_order_seq_cst); }
@@ -210,7 +230,7 @@ class runtime_core : public goroutine_owner {
   // Blocks until nothing lives, or the time has passed.
   bool wait_ended(std::int64_t ns) {
     std::unique_lock hold(x_ended_mutex);
-    auto ended = [this] { return x_live.load(std::memory_order_acquire) == 0; };
+    auto ended = [this] { return !lives(); };
     if (ns == INT64_MAX) return x_ended.wait(hold, ended), true;
     return x_ended.wait_for(hold, std::chrono::nanoseconds(ns), ended);
   }
@@ -230,25 +250,48 @@ class runtime_core : public goroutine_owner {
     unlink(&x_entry);
   }
 
-  void count_up() noexcept {
-    auto n = x_live.load(std::memory_order_relaxed);
-    while (n != 0)
-      if (x_live.compare_exchange_weak(n, n + 1, std::memory_order_seq_cst, std::memory_order_relaxed)) return;
-    std::lock_guard hold(x_ended_mutex);
-    count_first();
+  // The processor that this thread pumps for this runtime, or null.
+  processor* here_processor() const noexcept {
+    processor* p = this_processor();
+    return p && p->core == &core ? p : nullptr;
   }
-  // From zero, and under the mutex: the context has work before anybody counts on it.
-  void count_first() noexcept {
-    core.host().hold_work(true);
-    x_live.fetch_add(1, std::memory_order_seq_cst);
+  void count_up() noexcept {
+    processor* p = here_processor();
+    if (!p) return count_up(1);
+    auto reserve = p->reserve.load(std::memory_order_relaxed);
+    if (reserve == 0) count_up(reserve = usual_reserve);
+    p->reserve.store(reserve - 1, std::memory_order_relaxed);
   }
   void count_down() noexcept {
-    auto n = x_live.load(std::memory_order_relaxed);
-    while (n > 1)
-      if (x_live.compare_exchange_weak(n, n - 1, std::memory_order_acq_rel, std::memory_order_relaxed)) return;
+    processor* p = here_processor();
+    if (!p) return count_down(1);
+    auto reserve = p->reserve.load(std::memory_order_relaxed) + 1;
+    if (reserve > 2 * usual_reserve) {
+      count_down(usual_reserve);  // not the last: there is still the rest
+      reserve -= usual_reserve;
+    }
+    p->reserve.store(reserve, std::memory_order_release);
+  }
+
+  void count_up(std::size_t more) noexcept {
+    auto n = x_counted.load(std::memory_order_relaxed);
+    while (n != 0)
+      if (x_counted.compare_exchange_weak(n, n + more, std::memory_order_seq_cst, std::memory_order_relaxed)) return;
+    std::lock_guard hold(x_ended_mutex);
+    count_first(more);
+  }
+  // From zero, and under the mutex: the context has work before anybody counts on it.
+  void count_first(std::size_t more = 1) noexcept {
+    core.host().hold_work(true);
+    x_counted.fetch_add(more, std::memory_order_seq_cst);
+  }
+  void count_down(std::size_t less) noexcept {
+    auto n = x_counted.load(std::memory_order_relaxed);
+    while (n > less)
+      if (x_counted.compare_exchange_weak(n, n - less, std::memory_order_acq_rel, std::memory_order_relaxed)) return;
     // The last one, probably: under the mutex to the end, because who waits for it ends this object.
     std::lock_guard hold(x_ended_mutex);
-    if (x_live.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (x_counted.fetch_sub(less, std::memory_order_acq_rel) != less) return;
     core.host().hold_work(false);
     x_ended.notify_all();
   }
@@ -290,7 +333,9 @@ class runtime_core : public goroutine_owner {
   }
 
   runtime_options x_options;
-  std::atomic<std::size_t> x_live{0};
+  std::vector<context_node*> x_branches;  // one a processor; none where there is one processor
+  std::atomic<std::size_t> x_counted{0};
+  static constexpr std::uint32_t usual_reserve = 64;
   std::atomic<bool> x_closing{false};
   std::atomic<bool> x_failed{false};
   std::mutex x_ended_mutex;

@@ -10,6 +10,7 @@
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/processor_set.hpp>
+#include <runnel/detail/steal.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -62,6 +63,21 @@ class scheduler_core : public processor_set {
       push(*p, g);
     else
       inject_one(g);
+  }
+
+  // Makes a goroutine runnable that has not begun: behind the others, or, where they are many, among those of which the
+  // newest begins first. So a tree of goroutines is walked in depth, and never lives all at once.
+  template <class Goroutine>
+  void start(Goroutine* g) noexcept {
+    processor* p = here();
+    if (!p || x_chooser) [[unlikely]] return schedule(g);
+    p->gate.enter();
+    if (p->goroutines.size() < processor::window)
+      p->push_goroutine(g);
+    else
+      p->push_fresh(g);
+    p->gate.leave();
+    offer(*p);
   }
 
   // Makes a goroutine runnable, before all others of this processor: it was woken by what runs now.
@@ -145,15 +161,17 @@ class scheduler_core : public processor_set {
     const std::uint32_t began = progress;
     const bool chosen = x_chooser;
     for (;;) {
-      item next;
+      runnable_item next;
       if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
       if (!next) {
         next = take<Run>(p, progress);
+        if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.runs_dry(p);
         if (!next) next = search(p, searching);
         if (!next) break;
         if (std::exchange(searching, false)) found_something();
       }
       p.transfers = 0;
+      if (next.fresh) next.goroutine = Run::of_fresh(next.fresh);
       if (next.goroutine) [[likely]]
         Run::goroutine(p, next.goroutine);
       else
@@ -207,19 +225,13 @@ class scheduler_core : public processor_set {
   void tend() noexcept { x_tender.tend(x_host, all_idle()); }
 
  private:
-  struct item {
-    fifo_link* goroutine = nullptr;
-    list_link* child = nullptr;
-    explicit operator bool() const noexcept { return goroutine || child; }
-  };
-
   // In resumes:
   static constexpr std::uint32_t streak = 16;         // every so often run_next goes behind the others
   static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children
   static constexpr std::uint32_t longest_turn = 256;  // then Asio gets a turn
+  static constexpr std::int64_t oldest_every = 1'000'000;    // ns; then the oldest of those that have not begun begins
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
   static constexpr std::int64_t search_spin = 4'000;         // ns
-  static constexpr std::uint32_t steal_at_most = 64;
   static constexpr std::int64_t shortest_interval = 500'000; // of the monitor, ns
   static constexpr std::int64_t longest_interval = 10'000'000;
 
@@ -238,33 +250,36 @@ class scheduler_core : public processor_set {
   }
 
   template <class Run>
-  item take(processor& p, std::uint32_t progress) noexcept {
+  runnable_item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
     bool goroutines_first = progress % injected_every == 0;
     if (goroutines_first)
-      if (fifo_link* g = take_injected(p)) return {g, nullptr};
-    item next;
+      if (fifo_link* g = take_injected(p)) return {.goroutine = g};
+    runnable_item next;
     p.gate.enter();
     if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
-    if (!goroutines_first || p.goroutines.empty()) next.child = p.pop_newest_child();
-    if (!next.child && !p.goroutines.empty()) {
+    if (std::exchange(p.oldest_is_due, false)) next.fresh = p.pop_oldest_fresh();
+    if (!next && !(goroutines_first && p.has_goroutines())) next.child = p.pop_newest_child();
+    if (!next && !p.goroutines.empty()) {
       next.goroutine = p.pop_goroutine();
       Run::fetch_next(p.goroutines.front());  // at the gate: outside, a thief may have it
+    } else if (!next) {
+      next.fresh = p.pop_newest_fresh();
+      if (p.fresh_count != 0) Run::fetch_next(Run::of_fresh(p.fresh.back()));
     }
     p.gate.leave();
     return next;
   }
 
-  RUNNEL_NOINLINE item take_chosen(processor& p) noexcept {
+  RUNNEL_NOINLINE runnable_item take_chosen(processor& p) noexcept {
     for (fifo share; !(share = processor_set::take_injected()).empty(); p.append_goroutines(share))
       x_chooser->injected(share.size());
-    auto [g, child] = detail::take_chosen(p, *x_chooser);
-    return {g, child};
+    return detail::take_chosen(p, *x_chooser);
   }
 
-  RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
+  RUNNEL_NOINLINE runnable_item search(processor& p, bool& searching) noexcept {
     if (x_chooser) return {};  // it has seen all that there is
-    if (fifo_link* g = take_injected(p)) return {g, nullptr};
+    if (fifo_link* g = take_injected(p)) return {.goroutine = g};
     if (x_concurrency == 1) return {};
     if (!searching) {
       searching = start_searching();
@@ -272,20 +287,20 @@ class scheduler_core : public processor_set {
     }
     std::int64_t until = now() + search_spin;
     do {
-      if (item stolen = steal(p)) return stolen;
-      if (fifo_link* g = take_injected(p)) return {g, nullptr};
+      if (runnable_item stolen = steal(p)) return stolen;
+      if (fifo_link* g = take_injected(p)) return {.goroutine = g};
       for (int i = 0; i < 16; ++i) cpu_pause();
     } while (now() < until);
     return {};
   }
 
-  item steal(processor& p) noexcept {
+  runnable_item steal(processor& p) noexcept {
     unsigned n = x_concurrency;
     auto start = static_cast<unsigned>(p.next_random() % n);
     for (unsigned i = 0; i < n; ++i) {
       processor& victim = x_processors[(start + i) % n];
       if (&victim == &p || !worth_stealing(victim)) continue;
-      if (item stolen = steal_from(victim, p, false)) return stolen;
+      if (runnable_item stolen = steal_from(victim, p, false)) return stolen;
     }
     return {};
   }
@@ -293,35 +308,6 @@ class scheduler_core : public processor_set {
   bool worth_stealing(const processor& victim) const noexcept {
     return victim.child_count.load(std::memory_order_relaxed) != 0 ||
            x_cost.worth_stealing(victim.backlog.load(std::memory_order_relaxed));
-  }
-
-  // Takes the older half of the victim's goroutines, or its oldest children: the largest pieces of work. `stuck`:
-  // the victim has been in one resume for long, so that even what it would run next is worth taking.
-  item steal_from(processor& victim, processor& thief, bool stuck) noexcept {
-    fifo loot;
-    list_link* children[steal_at_most];
-    std::uint32_t child_count = 0;
-    victim.gate.enter_foreign();
-    if (auto n = victim.child_count.load(std::memory_order_relaxed); n > 0) {
-      child_count = std::clamp(n / 16, 1u, steal_at_most);
-      for (std::uint32_t i = 0; i < child_count; ++i) children[i] = victim.pop_oldest_child();
-    } else if (std::size_t waiting = victim.goroutines.size(); waiting > 0) {
-      loot = victim.goroutines.take_front(std::min<std::size_t>((waiting + 1) / 2, steal_at_most));
-      fifo none;
-      victim.append_goroutines(none);
-    } else if (stuck && victim.run_next) {
-      loot.push(std::exchange(victim.run_next, nullptr));
-    }
-    victim.gate.leave_foreign();
-
-    item first;
-    if (!loot.empty()) first.goroutine = loot.pop();
-    if (child_count > 0) first.child = children[--child_count];
-    thief.gate.enter();
-    thief.append_goroutines(loot);
-    for (std::uint32_t i = 0; i < child_count; ++i) thief.push_child(children[i]);
-    thief.gate.leave();
-    return first;
   }
 
   // Finds a processor that is stuck with work behind it, and moves some of it to an idle one.
@@ -338,12 +324,9 @@ class scheduler_core : public processor_set {
         become_idle(*rescuer, false);
         continue;
       }
-      if (item rescued = steal_from(victim, *rescuer, true)) {
+      if (runnable_item rescued = steal_from(victim, *rescuer, true)) {
         rescuer->gate.enter();
-        if (rescued.goroutine)
-          rescuer->push_goroutine(rescued.goroutine);
-        else
-          rescuer->push_child(rescued.child);
+        rescuer->put_back(rescued);
         rescuer->gate.leave();
         return rescuer;
       }
@@ -375,6 +358,10 @@ class scheduler_core : public processor_set {
     std::int64_t at = now();
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
     x_cost.sample(elapsed, progress - std::exchange(p.sampled_progress, progress));
+    if (at - p.oldest_at >= oldest_every) {
+      p.oldest_at = at;
+      p.oldest_is_due = true;
+    }
     p.shares_next = shares_next();
     p.sample_interval = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
     offer(p);

@@ -137,6 +137,7 @@ class test_host final : public pump_host,
   void arm_monitor(std::int64_t) noexcept override {}
   void set_timer() noexcept override {}
   void hold_work(bool) noexcept override {}
+  void runs_dry(processor& p) noexcept override { core.give_back_reserve(p); }
   std::int64_t now() const noexcept override { return x_now.load(std::memory_order_relaxed); }
   std::shared_ptr<void> share() noexcept override { return shared_from_this(); }
 
@@ -177,6 +178,7 @@ class test_host final : public pump_host,
     static void child(processor& p, list_link* item) noexcept { of(p).run_child(p, item); }
     static void settle(processor& p) noexcept { run_policy::settle(p); }
     static void fetch_next(fifo_link*) noexcept {}
+    static fifo_link* of_fresh(list_link* g) noexcept { return run_policy::of_fresh(g); }
   };
   // Preferred first: on with what ran last, if it only lets others run; then in the order of the processor's queues, of
   // which the first is who was woken last, unless that has gone on for long; then the timers.

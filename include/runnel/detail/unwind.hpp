@@ -92,6 +92,8 @@ struct run_policy {
     }
   }
 
+  static fifo_link* of_fresh(list_link* g) noexcept { return static_cast<detail::goroutine*>(g); }
+
   static void goroutine(processor& p, fifo_link* item,
                         std::uint8_t budget = detail::goroutine::full_budget) noexcept {
     auto& g = *static_cast<detail::goroutine*>(item);
