@@ -98,6 +98,7 @@ class chan_core {
       while (senders.pop_front()) {
       }
     }
+    lock().forget_bias(this_processor());
     E* slots = slots_of<E>();
     for (; x_count.load(std::memory_order_relaxed) > 0; drop_oldest()) std::destroy_at(slots + x_first);
     ::operator delete(x_slots, std::align_val_t(alignof(E)));

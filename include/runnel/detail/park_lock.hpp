@@ -67,6 +67,17 @@ class park_lock {
     x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
   }
 
+  // What it guarded has died on processor `me`, and its memory will be something else's. A bias to `me` is given up, so
+  // that nobody has to revoke it; if `me` is next to use the lock it has the bias back after one entry.
+  void forget_bias(const void* me) noexcept {
+    if (!me || x_bias.load(std::memory_order_relaxed) != me) return;
+    x_spin.lock();
+    x_bias.store(nullptr, std::memory_order_relaxed);
+    x_last = me;
+    x_streak = x_needed;
+    x_spin.unlock();
+  }
+
   class guard {
    public:
     guard(park_lock& lock, const void* me) noexcept : x_lock(lock), x_biased(lock.lock(me)) {}
