@@ -15,17 +15,19 @@ struct figures {
   double wake_seconds = 0;
 };
 
-rn::task<> wait_at(rn::chan<int> gate, std::atomic<long>* here) {
-  here->fetch_add(1, std::memory_order_relaxed);
+std::atomic<long> here{0};  // not an argument: only what is measured belongs into the frames
+
+rn::task<> wait_at(rn::chan<int> gate) {
+  here.fetch_add(1, std::memory_order_relaxed);
   co_await gate.recv();
 }
 
 rn::task<> park(long n, figures& found) {
   rn::chan<int> gate(0);
-  std::atomic<long> here{0};
+  here.store(0, std::memory_order_relaxed);
   rn::errgroup g;
   const double before = bench::resident_bytes();
-  for (long i = 0; i < n; ++i) co_await g.go(wait_at, gate, &here);
+  for (long i = 0; i < n; ++i) co_await g.go(wait_at, gate);
   while (here.load(std::memory_order_relaxed) < n) co_await rn::yield();
   co_await rn::sleep(20ms);  // the last ones are on their way from the counter to the wait
   found.bytes_each = (bench::resident_bytes() - before) / static_cast<double>(n);

@@ -21,17 +21,38 @@
 #include <runnel/adopt.hpp>
 #include <runnel/waiter.hpp>
 
-// Synchronisation and channels.
+// Synchronisation, channels and select.
 #include <runnel/chan.hpp>
+#include <runnel/select.hpp>
+#include <runnel/select_loop.hpp>
+#include <runnel/sync/backoff.hpp>
+#include <runnel/sync/barrier.hpp>
+#include <runnel/sync/condition.hpp>
+#include <runnel/sync/event.hpp>
+#include <runnel/sync/hedge.hpp>
+#include <runnel/sync/latch.hpp>
+#include <runnel/sync/mutex.hpp>
+#include <runnel/sync/once.hpp>
+#include <runnel/sync/rate_limiter.hpp>
+#include <runnel/sync/retry.hpp>
+#include <runnel/sync/semaphore.hpp>
+#include <runnel/sync/shared_mutex.hpp>
+#include <runnel/sync/singleflight.hpp>
 #include <runnel/sync/wait_group.hpp>
 
 // Contexts: cancellation, deadlines, values, clean-up; time.
+#include <runnel/after.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/context.hpp>
 #include <runnel/own_context.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/ticker.hpp>
+#include <runnel/timer.hpp>
 #include <runnel/with_context.hpp>
 
 // Groups, and tasks in parallel.
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
+
+// Not here, for the sake of compile time: <runnel/dump.hpp>, a look at what runs, and <runnel/test.hpp>, deterministic
+// tests.

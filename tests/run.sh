@@ -9,8 +9,8 @@ usage: tests/run.sh [OPTIONS] [-- CTEST_ARGUMENTS...]
 Without options, the whole matrix, each in build/<preset>, up to the first that fails:
   gcc-release    g++ -O2     every test, each header alone, the consumers, the documentation, the examples
   clang-release  clang -O2   unit, conformance, compile_fail, model, stress
-  gcc-debug      g++ -O0     unit, conformance
-  clang-debug    clang -O0   unit, conformance
+  gcc-debug      g++ -O0     unit and conformance tests of the core
+  clang-debug    clang -O0   unit and conformance tests of the core
   gcc-asan       g++, address and undefined behaviour sanitizers   unit, conformance, model, stress
   clang-tsan     clang, thread sanitizer                           unit, conformance, stress
 

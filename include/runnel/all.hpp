@@ -76,23 +76,17 @@ inline constexpr link_ops fork_ops{
     .is_root = true};
 
 template <class Policy, class T>
-void prepare_child(fork_child<T>& child, fork_join& join, task<T>& t) noexcept {
-  child.entry = t.release();
-  child.join = &join;
-  child.ops = &fork_ops<Policy, T>;
-  child.entry->cont = &child;
+typename fork_child<T>::origin child_from(fork_join& join, task<T>& t) noexcept {
+  return {join, t.release(), fork_ops<Policy, T>};
 }
-// Of an operation that is moved, which has not begun.
+// The same of an operation that is moved, and has not begun.
 template <class T>
-void move_child(fork_child<T>& child, fork_join& join, fork_child<T>& from) noexcept {
-  child.entry = std::exchange(from.entry, nullptr);
-  child.join = &join;
-  child.ops = from.ops;
-  if (child.entry) child.entry->cont = &child;
+typename fork_child<T>::origin moved_child(fork_join& join, fork_child<T>& from) noexcept {
+  return {join, std::exchange(from.entry, nullptr), *from.ops};
 }
 template <class T>
-void end_child(fork_child<T>& child) noexcept {
-  if (child.entry) child.entry->handle().destroy();  // it never began
+RUNNEL_ALWAYS_INLINE void end_child(fork_child<T>& child) noexcept {
+  if (child.entry) [[unlikely]] child.entry->handle().destroy();  // it never began
   child.result.discard();
 }
 inline void check_all_there(bool there) {
@@ -104,14 +98,15 @@ class fork_operation_base : public awaitable_base {
   fork_operation_base() noexcept = default;
   fork_operation_base(fork_operation_base&&) noexcept {}  // of what has not begun; the children are moved
   fork_operation_base& operator=(const fork_operation_base&) = delete;
-  ~fork_operation_base() {  // a parent that was unwound has not heard of the error of a race that nobody won
-    if (std::exception_ptr lost = x_join.finish()) [[unlikely]] all_policy::report_loser(std::move(lost));
+  RUNNEL_ALWAYS_INLINE ~fork_operation_base() {
+    if (x_join.eventful()) [[unlikely]] drop_error();
   }
 
-  // Suspends the parent, offers all children but the first, and enters that.
-  template <class Nth>
-  std::coroutine_handle<> fork(promise_base* leaf, std::uint32_t n, Nth&& nth) {
-    check_all_there(nth(0).entry);
+  // Suspends the parent, offers all children but the first, and enters that, unless a chooser is to.
+  // `push_others` puts them into a queue, from the last one to the second.
+  template <class F>
+  std::coroutine_handle<> fork(promise_base* leaf, std::uint32_t n, fork_child_base& first, F&& push_others) {
+    check_all_there(first.entry);
     processor& here = *this_processor();
     x_join.begin(leaf, here, n);
     if (x_join.ambient_due()) [[unlikely]] {
@@ -120,15 +115,17 @@ class fork_operation_base : public awaitable_base {
     }
     if (n > 1) {
       here.gate.enter();
-      for (std::uint32_t i = n; i-- > 1;) here.push_child(&nth(i));
+      push_others(here.children);
+      here.count_children(n - 1);
       here.gate.leave();
       here.core->offer_children(here);
     }
-    return transfer_to(fork_join::enter(here, nth(0)));
+    if (!fork_join::may_transfer(here)) [[unlikely]] return fork_join::leave_to_chooser(here, first);
+    return transfer_to(fork_join::enter(here, first));
   }
   // In the parent, after the last child. Rethrows what decided the join.
-  void finish_all() {
-    if (std::exception_ptr error = x_join.finish()) std::rethrow_exception(std::move(error));
+  RUNNEL_ALWAYS_INLINE void finish_all() {
+    if (x_join.eventful()) [[unlikely]] rethrow_error();
   }
   // The child that won; rethrows the first error if none did.
   fork_child_base& finish_race() {
@@ -138,41 +135,46 @@ class fork_operation_base : public awaitable_base {
     return *x_join.winner();
   }
   fork_join x_join;
+
+ private:
+  RUNNEL_NOINLINE void rethrow_error() {
+    if (std::exception_ptr error = x_join.finish()) std::rethrow_exception(std::move(error));
+  }
+  // A parent that was unwound has not heard of the error of a race that nobody won.
+  RUNNEL_NOINLINE void drop_error() noexcept {
+    if (std::exception_ptr lost = x_join.finish()) all_policy::report_loser(std::move(lost));
+  }
 };
 
 template <class Policy, class... T>
 class fork_operation : public fork_operation_base {
  public:
-  explicit fork_operation(task<T>&... tasks) noexcept {
-    prepare(std::index_sequence_for<T...>(), tasks...);
-  }
-  fork_operation(fork_operation&& other) noexcept : fork_operation_base(std::move(other)) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (move_child(std::get<I>(x_children), x_join, std::get<I>(other.x_children)), ...);
-    }(std::index_sequence_for<T...>());
-  }
+  explicit fork_operation(task<T>&... tasks) noexcept : x_children(child_from<Policy>(x_join, tasks)...) {}
+  fork_operation(fork_operation&& other) noexcept : fork_operation(other, std::index_sequence_for<T...>()) {}
   ~fork_operation() {
     std::apply([](auto&... child) { (end_child(child), ...); }, x_children);
   }
-  std::coroutine_handle<> suspend(promise_base* leaf) { return fork_all(leaf, std::index_sequence_for<T...>()); }
+  std::coroutine_handle<> suspend(promise_base* leaf) {
+    return fork(leaf, sizeof...(T), std::get<0>(x_children), [this](list_head& queue) {
+      push_others(queue, std::make_index_sequence<sizeof...(T) - 1>());
+    });
+  }
 
  protected:
   std::tuple<fork_child<T>...> x_children;
 
  private:
   template <std::size_t... I>
-  void prepare(std::index_sequence<I...>, task<T>&... tasks) noexcept {
-    (prepare_child<Policy>(std::get<I>(x_children), x_join, tasks), ...);
-  }
+  fork_operation(fork_operation& other, std::index_sequence<I...>) noexcept
+      : x_children(moved_child(x_join, std::get<I>(other.x_children))...) {}
   template <std::size_t... I>
-  std::coroutine_handle<> fork_all(promise_base* leaf, std::index_sequence<I...>) {
-    fork_child_base* children[] = {&std::get<I>(x_children)...};
-    return fork(leaf, sizeof...(I), [&](std::uint32_t i) -> fork_child_base& { return *children[i]; });
+  void push_others(list_head& queue, std::index_sequence<I...>) noexcept {
+    (queue.push_back(&std::get<sizeof...(I) - I>(x_children)), ...);
   }
 };
 
 template <class T>
-not_void<T> take_not_void(result_slot<T>& slot) {
+RUNNEL_ALWAYS_INLINE not_void<T> take_not_void(result_slot<T>& slot) {
   if constexpr (std::is_void_v<T>)
     return slot.take(), std::monostate();
   else
@@ -220,27 +222,42 @@ template <class Policy, class T>
 class fork_range_operation : public fork_operation_base {
  public:
   explicit fork_range_operation(std::vector<task<T>> tasks)
-      : x_count(static_cast<std::uint32_t>(tasks.size())), x_children(new fork_child<T>[tasks.size()]) {
-    for (std::uint32_t i = 0; i < x_count; ++i) prepare_child<Policy>(x_children[i], x_join, tasks[i]);
+      : x_count(static_cast<std::uint32_t>(tasks.size())),
+        x_memory(::operator new(tasks.size() * sizeof(fork_child<T>))),
+        x_children(static_cast<fork_child<T>*>(x_memory.get())) {
+    static_assert(std::is_trivially_destructible_v<fork_child<T>>);
+    for (std::uint32_t i = 0; i < x_count; ++i)
+      std::construct_at(x_children + i, child_from<Policy>(x_join, tasks[i]));
   }
   fork_range_operation(fork_range_operation&& other) noexcept
       : fork_operation_base(std::move(other)),
         x_count(std::exchange(other.x_count, 0)),
-        x_children(std::move(other.x_children)) {
+        x_memory(std::move(other.x_memory)),
+        x_children(static_cast<fork_child<T>*>(x_memory.get())) {
     for (std::uint32_t i = 0; i < x_count; ++i) x_children[i].join = &x_join;
   }
   ~fork_range_operation() {
     for (std::uint32_t i = 0; i < x_count; ++i) end_child(x_children[i]);
   }
   std::coroutine_handle<> suspend(promise_base* leaf) {
-    check_all_there(static_cast<bool>(x_children));
+    check_all_there(static_cast<bool>(x_memory));
     if (x_count == 0) return transfer_to(leaf);
-    return fork(leaf, x_count, [this](std::uint32_t i) -> fork_child_base& { return x_children[i]; });
+    return fork(leaf, x_count, x_children[0], [this](list_head& queue) {
+      for (std::uint32_t i = x_count; i-- > 1;) queue.push_back(&x_children[i]);
+    });
   }
 
  protected:
   std::uint32_t x_count;
-  std::unique_ptr<fork_child<T>[]> x_children;
+
+ private:
+  struct give_back {
+    void operator()(void* memory) const noexcept { ::operator delete(memory); }
+  };
+  std::unique_ptr<void, give_back> x_memory;
+
+ protected:
+  fork_child<T>* const x_children;
 };
 
 template <class T>

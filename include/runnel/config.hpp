@@ -55,6 +55,13 @@
 /// hazard 4).
 #define RUNNEL_ALWAYS_INLINE [[gnu::always_inline]] inline
 
+/// For a parameter that the result refers to: clang warns where the argument dies too early.
+#if defined(__clang__)
+#define RUNNEL_LIFETIMEBOUND [[clang::lifetimebound]]
+#else
+#define RUNNEL_LIFETIMEBOUND
+#endif
+
 /// 1 when membarrier(2) can stand for the expensive half of an asymmetric fence. ThreadSanitizer cannot see
 /// the ordering that a system call gives, so under it both halves are ordinary fences.
 #if !defined(RUNNEL_HAS_MEMBARRIER)

@@ -9,8 +9,10 @@
 #include <concepts>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace runnel {
 
@@ -22,20 +24,32 @@ inline constexpr no_signals_t no_signals{};
 
 namespace detail {
 
+// An option of run that is there while the app runs.
+class run_attendant {
+ public:
+  virtual std::shared_ptr<void> attend(runtime& rt) const = 0;
+
+ protected:
+  ~run_attendant() = default;
+};
+
 class run_options {
  public:
   void set(const threads& t) noexcept { x_threads = t; }
   void set(no_signals_t) noexcept { x_signals = false; }
   void set(runnel::runtime_options o) { x_options = std::move(o); }
+  void set(const run_attendant& a) { x_attendants.push_back(&a); }
   threads x_threads = threads::of_machine();
   bool x_signals = true;
   runnel::runtime_options x_options;
+  std::vector<const run_attendant*> x_attendants;
 };
 
 template <class O>
 concept run_option =
     std::same_as<std::remove_cvref_t<O>, threads> || std::same_as<std::remove_cvref_t<O>, no_signals_t> ||
-    std::same_as<std::remove_cvref_t<O>, runnel::runtime_options>;
+    std::same_as<std::remove_cvref_t<O>, runnel::runtime_options> ||
+    std::derived_from<std::remove_cvref_t<O>, run_attendant>;
 
 template <class F, class... A> int run_app(run_options options, F&& f, A&&... args) {
   check_spawnable<F, A...>();
@@ -46,6 +60,8 @@ template <class F, class... A> int run_app(run_options options, F&& f, A&&... ar
   try {
     runtime rt(options.x_threads, std::move(options.x_options));
     signal_watch signals(options.x_signals, rt);
+    std::vector<std::shared_ptr<void>> attendants;
+    for (auto* a : options.x_attendants) attendants.push_back(a->attend(rt));
     int code = 0;
     try {
       if constexpr (std::is_void_v<T>)
@@ -84,7 +100,7 @@ template <run_option O, class... Rest> int run_with(run_options options, O&& opt
 }  // namespace detail
 
 /// Runs app(args...) as a program: `int main() { return rn::run(app); }`. Options come first: rn::threads(4),
-/// rn::no_signals, rn::runtime_options().
+/// rn::no_signals, rn::runtime_options(), rn::dump_on_quit.
 ///
 /// SIGINT and SIGTERM cancel the root context; a second one ends the program at once, unless it comes within 200 ms,
 /// which makes it the same one again. Whatever is left when app ends is cancelled and joined: cancel, grace, kill,

@@ -13,6 +13,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -57,6 +58,13 @@ class runtime_options {
   runtime_options& kill_grace(std::chrono::nanoseconds d) { return x_raw.kill_grace_ns = d.count(), *this; }
   /// After the report of what still lives, go on and leak it. Default: abort.
   runtime_options& leak_stuck() { return x_raw.leak_stuck = true, *this; }
+  /// Goroutines get numbers, and rn::dump knows all of them, and since when each waits. It costs some tens of
+  /// nanoseconds for each time that a goroutine runs, and memory for each goroutine. Default: off.
+  runtime_options& track_goroutines() { return x_raw.tracks_goroutines = true, *this; }
+
+  /// What the random choices of each processor begin with (which of several ready cases a select takes). The same seed
+  /// makes the same choices on one thread. Default 0.
+  runtime_options& seed(std::uint64_t s) { return x_raw.seed = s, *this; }
 
   detail::runtime_options&& take() && noexcept { return std::move(x_raw); }
 
@@ -81,6 +89,7 @@ class scheduler : private detail::spawner<scheduler> {
       : x_host(std::make_shared<detail::asio_host_on<typename ExecutionContext::executor_type>>(
             context.get_executor(), concurrency.count(), std::move(options).take())) {
     x_host->attach_to(context);
+    core().join_list();
   }
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
@@ -150,10 +159,12 @@ class runtime : private detail::spawner<runtime> {
 };
 
 /// The executor of the pool that the calling goroutine runs on: for sockets and timers. Throws: misuse_error
-/// outside of one.
+/// outside of one, and under test::run.
 inline boost::asio::any_io_executor this_executor() {
   detail::runtime_core* runtime = detail::runtime_core::here();
   if (!runtime) throw misuse_error("runnel: this_executor outside of a goroutine");
+  if (!runtime->core.host().on_asio())
+    throw misuse_error("runnel: this_executor under test::run: there are no sockets and no timers of Asio there");
   return static_cast<detail::asio_host&>(runtime->core.host()).get_executor();
 }
 

@@ -31,6 +31,10 @@ inline constexpr bool never = false;
 template <class A>
 concept own_awaitable = std::derived_from<std::remove_cvref_t<A>, awaitable_base>;
 
+// Where nothing in a frame that has ended has a destructor that does something, its memory is all there is to it.
+template <class Promise>
+concept leaves_only_memory = Promise::parameters_are_trivial && std::is_trivially_destructible_v<Promise>;
+
 // Gives the frame back as soon as its coroutine has ended, while it is hot, and goes to whoever awaits it.
 struct final_awaiter {
   bool await_ready() const noexcept { return false; }
@@ -38,20 +42,27 @@ struct final_awaiter {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> h) const noexcept {
     promise_base& promise = h.promise();
     link& up = *promise.cont;
-    h.destroy();
+    if constexpr (leaves_only_memory<Promise>)
+      promise_base::operator delete(h.address(), promise.frame_size);
+    else
+      h.destroy();
     if (!up.ops) [[likely]] return transfer_to(up.parent);
     return up.ops->finished(up);
   }
   void await_resume() const noexcept {}
 };
 
+[[noreturn]] RUNNEL_NOINLINE inline void throw_awaited_twice() {
+  throw misuse_error("runnel: this task has been awaited or moved from: a task is awaited once");
+}
+
 // co_await of a task: the link to it, and its result, live here.
 template <class T>
 struct task_awaiter : task_link<T> {
   promise_base* child;
 
-  task_awaiter(promise_base* awaiter, promise_base* awaited) : child(awaited) {
-    if (!awaited) throw misuse_error("runnel: this task has been awaited or moved from: a task is awaited once");
+  RUNNEL_ALWAYS_INLINE task_awaiter(promise_base* awaiter, promise_base* awaited) : child(awaited) {
+    if (!awaited) [[unlikely]] throw_awaited_twice();
     link::parent = awaiter;
     awaited->cont = this;
     awaited->g = awaiter->g;
@@ -61,7 +72,7 @@ struct task_awaiter : task_link<T> {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise>) const noexcept {
     return transfer_to(child);
   }
-  T await_resume() { return this->result.take(); }
+  RUNNEL_ALWAYS_INLINE T await_resume() { return this->result.take(); }
 };
 
 template <class T>
@@ -111,6 +122,12 @@ struct task_promise : task_promise_base<T> {
 template <>
 struct task_promise<void> : task_promise_base<void> {
   void return_void() const noexcept {}
+};
+
+// Of a coroutine whose parameters, as the frame keeps them, are trivially destructible.
+template <class T>
+struct task_promise_of_trivial : task_promise<T> {
+  static constexpr bool parameters_are_trivial = true;
 };
 
 }  // namespace detail
@@ -173,3 +190,9 @@ detail::task_awaiter<U> detail::task_promise_base<T>::await_transform(task<U>&& 
 }
 
 }  // namespace runnel
+
+template <class T, class... Parameters>
+  requires(std::is_trivially_destructible_v<Parameters> && ...)
+struct std::coroutine_traits<runnel::task<T>, Parameters...> {
+  using promise_type = runnel::detail::task_promise_of_trivial<T>;
+};

@@ -29,6 +29,9 @@ namespace runnel::detail {
 struct waiter : list_link {
   enum class kind_t : std::uint8_t { plain, select_case, foreign };
   enum class outcome_t : std::uint8_t { pending, done, closed, closed_with_error };
+  // What a plain waiter waits for, for reports. It is kept in `index`, which only the cases of a select need: a
+  // constant there costs nothing.
+  enum class reason_t : std::uint16_t { unknown, receive, send, slot, zero_count, done, quiet };
 
   union {
     goroutine* g = nullptr;            // of a goroutine, once it parks
@@ -37,7 +40,13 @@ struct waiter : list_link {
   };
   kind_t kind = kind_t::plain;
   outcome_t outcome = outcome_t::pending;
-  std::uint16_t index = 0;             // of the case in its select
+  std::uint16_t index = 0;             // of the case in its select; of a plain waiter, its reason
+
+  constexpr waiter() noexcept = default;
+  explicit constexpr waiter(reason_t r) noexcept : index(static_cast<std::uint16_t>(r)) {}
+  // For who is plain, and linked only while it waits.
+  waiter(unset, reason_t r) noexcept : list_link(unset()), index(static_cast<std::uint16_t>(r)) {}
+  reason_t reason() const noexcept { return static_cast<reason_t>(index); }
 };
 
 // A thread outside the pool that blocks until its waiter is woken.
@@ -96,12 +105,7 @@ class woken_batch {
 
 // Claims the goroutine behind a waiter that was just taken out of a queue, under that queue's lock. False: it is
 // somebody else's; take the next waiter.
-inline bool claim(waiter& w, woken& out) noexcept {
-  if (w.kind == waiter::kind_t::plain) [[likely]] {
-    w.g->word.store(0, std::memory_order_release);  // the claim; release: before interrupt()'s recheck under q
-    out.g = w.g;
-    return true;
-  }
+RUNNEL_NOINLINE inline bool claim_other(waiter& w, woken& out) noexcept {
   if (w.kind == waiter::kind_t::foreign) {
     out.other = &w;
     return true;
@@ -119,16 +123,39 @@ inline bool claim(waiter& w, woken& out) noexcept {
   }
 }
 
+inline goroutine* claim_plain(waiter& w) noexcept {
+  goroutine* g = w.g;
+  g->word.store(0, std::memory_order_release);  // the claim; release: before interrupt()'s recheck under q
+  return g;
+}
+inline bool claim(waiter& w, woken& out) noexcept {
+  if (w.kind != waiter::kind_t::plain) [[unlikely]] return claim_other(w, out);
+  out.g = claim_plain(w);
+  return true;
+}
+
 // The oldest waiter that can be claimed, taken out of its queue; null if there is none.
-inline waiter* take(list_head& queue, woken& out) noexcept {
+RUNNEL_NOINLINE inline waiter* take_other(list_head& queue, woken& out) noexcept {
   while (list_link* first = queue.pop_front()) {
     auto* w = static_cast<waiter*>(first);
     if (claim(*w, out)) return w;
   }
   return nullptr;
 }
+inline waiter* take(list_head& queue, woken& out) noexcept {
+  auto* first = static_cast<waiter*>(queue.front());
+  if (!first) return nullptr;
+  if (first->kind != waiter::kind_t::plain) [[unlikely]] return take_other(queue, out);
+  queue.drop_front();  // nobody looks at the links of a plain waiter that is claimed
+  out.g = claim_plain(*first);
+  return first;
+}
 
-// What every awaited operation does first, holding no lock. False: the context is done, and the goroutine unwinds.
+// What every awaited operation does first, holding no lock. False: the context is done, and the goroutine unwinds; or,
+// of the first form, this is the goroutine's first operation.
+inline bool may_operate(const goroutine& g) noexcept {
+  return g.listed && !g.context.load(std::memory_order_relaxed)->due();
+}
 inline bool enter_operation(goroutine& g) noexcept {
   if (!g.listed) [[unlikely]] {
     g.home->list_goroutine(g);
@@ -137,15 +164,17 @@ inline bool enter_operation(goroutine& g) noexcept {
   return !g.context.load(std::memory_order_relaxed)->due();
 }
 
-// Lets the pump unwind the goroutine from this frame. The caller has suspended it and touches nothing afterwards.
-inline void stop_here(goroutine& g, promise_base* leaf) noexcept {
+// Lets the pump unwind the goroutine from this frame. The caller has suspended it and touches nothing afterwards. True.
+RUNNEL_NOINLINE inline bool stop_here(goroutine& g, promise_base* leaf) noexcept {
   g.set_leaf(leaf);
   g.stop = true;
   requeue_self(g);
+  return true;
 }
 
 // Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
-// thing that it does. False: its context is done.
+// thing that it does. Under any q but the timers' the link is a waiter: reports look at its reason. False: its context
+// is done.
 inline bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
   g.set_leaf(leaf);
   g.set_node(&node);
@@ -165,14 +194,25 @@ inline bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list
 
 // The operation completed without waiting. True: its budget is spent, others get a turn first, and the goroutine
 // stays suspended until then.
-inline bool spend_budget(goroutine& g, promise_base* leaf) noexcept {
-  if (g.budget > 0) [[likely]] {
-    --g.budget;
-    return false;
-  }
+RUNNEL_NOINLINE inline bool give_others_a_turn(goroutine& g, promise_base* leaf) noexcept {
   g.set_leaf(leaf);
+  g.budget = goroutine::spent_budget;
   requeue_self(g);
   return true;
+}
+inline bool spend_budget(goroutine& g, promise_base* leaf) noexcept {
+  if (--g.budget != 0) [[likely]] return false;
+  return give_others_a_turn(g, leaf);
+}
+// The same after waking somebody.
+RUNNEL_NOINLINE inline bool wake_rarely(processor& here, goroutine* woken, goroutine& g, promise_base* leaf) noexcept {
+  wake(here, woken);
+  return spend_budget(g, leaf);
+}
+inline bool wake_and_spend_budget(processor& here, goroutine* woken, goroutine& g, promise_base* leaf) noexcept {
+  if (woken->proc != &here || !scheduler_core::try_schedule_next(here, woken)) [[unlikely]]
+    return wake_rarely(here, woken, g, leaf);
+  return spend_budget(g, leaf);
 }
 
 // Tells g that `node`, a context of which it is a member or the owner, is done. Under that node's lock, so that g
@@ -203,7 +243,10 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
     auto stopped = word::with_kind(seen, word::stopped);
     if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
-    if (kind == word::parked) wakes.add(&g);
+    if (kind == word::parked) {
+      g.stop = true;  // it is ours; unwinding leaves the select first, for that is a scope of g
+      wakes.add(&g);
+    }
     return true;
   }
 }

@@ -6,6 +6,7 @@
 #include <runnel/compiler.hpp>
 #include <runnel/context.hpp>
 #include <runnel/detail/boundary.hpp>
+#include <runnel/detail/scoped_operation.hpp>
 #include <runnel/error.hpp>
 
 #include <chrono>
@@ -17,35 +18,6 @@
 namespace runnel {
 
 namespace detail {
-
-// The common part: the work runs in a context node of its own, in the awaiting frame. What is moved, before it is
-// awaited, is the work and what was asked for; the node is made anew.
-template <class Self, class T> class scoped_operation : public boundary<Self, T> {
- public:
-  T resume() {
-    x_scope.leave(this->self());
-    return this->result.take();
-  }
-
- protected:
-  scoped_operation(task<T> t, cancel_node::form f) noexcept : boundary<Self, T>(std::move(t)), x_scope(f) {}
-  scoped_operation(scoped_operation&& other, cancel_node::form f) noexcept
-      : boundary<Self, T>(std::move(other)), x_scope(f) {}
-  scoped_context x_scope;
-};
-
-template <class T> class shield_operation : public scoped_operation<shield_operation<T>, T> {
- public:
-  explicit shield_operation(task<T> t) noexcept
-      : scoped_operation<shield_operation, T>(std::move(t), cancel_node::form::shielded) {}
-  shield_operation(shield_operation&& other) noexcept
-      : scoped_operation<shield_operation, T>(std::move(other), cancel_node::form::shielded) {}
-  void entered(goroutine& g) noexcept { this->x_scope.enter(g); }
-  bool unwound(goroutine& g) noexcept {
-    this->x_scope.leave(g);
-    return true;
-  }
-};
 
 template <class T> class deadline_operation : public scoped_operation<deadline_operation<T>, T> {
  public:

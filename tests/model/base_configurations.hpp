@@ -11,7 +11,7 @@ namespace runnel::model {
 // Node 0 is the root context X; others are listed as {kind, parent, owner}.
 inline const node_spec root{};
 inline constexpr auto shield = node_spec::shield, timeout = node_spec::timeout, group = node_spec::group,
-                      fork = node_spec::fork, apart = node_spec::apart;
+                      fork = node_spec::fork, apart = node_spec::apart, scope = node_spec::scope;
 
 inline program started(std::vector<instruction> body, int home = 0) { return {std::move(body), home, false}; }
 inline program child(std::vector<instruction> body, int home) { return {std::move(body), home, true}; }
@@ -175,6 +175,56 @@ inline void add_selects(configuration_list& list) {
   mover.always_ready = true;
 }
 
+inline void add_cases(configuration_list& list) {
+  const std::vector<node_spec> timed{root, {timeout, 0, 0}};
+  auto told = [&](std::string name, std::vector<program> goroutines, std::vector<raise_spec> cancellers,
+                  std::vector<node_spec> nodes, bool light = true) {
+    list.add(std::move(name), std::move(goroutines), std::move(cancellers), std::move(nodes)).told = true;
+    if (light) list.also_light();
+  };
+  // A timer, or any timeout
+  list.add("select, timeout: {r0,t} | send0, cancel", {started({select({r(0), tick()})}), started({send(0)}, 1)}, cancel(),
+           {root, root});
+  list.also_light();
+  list.add("select, timer of two ticks: {r0,t} {t,r0} | t | send0",
+           {started({select({r(0), tick()}), select({tick(), r(0)})}), started({sleep()}), started({send(0)})})
+      .ticks = 2;
+  auto& due = list.add("select, a timer that is due: {s0,t} | {r0,t}, cancel",
+                       {started({select({s(0), tick()})}), started({select({r(0), tick()})})}, cancel());
+  due.ticks = 1;
+  list.also_light();
+  // The end of a context: the own one, one above, one beside
+  told("select, told: {r0,done} | send0, cancel",
+       {started({select({r(0), done(0)})}), started({send(0)}, 1)}, cancel(), {root, root});
+  told("select, told, kill: {done,s0} recv1 | {r0,done}, cancel, kill",
+       {started({select({done(0), s(0)}), recv(1)}), started({select({r(0), done(0)})})}, cancel_and_kill(), {root});
+  told("select, told from above: [{r0,done above}] recv1 | send0, cancel",
+       {started({enter(1), select({r(0), done(0)}), leave(1), recv(1)}), started({send(0)}, 2)}, cancel(),
+       {root, {scope, 0, 0}, root});
+  told("select, told in a shield: [{r0,done above}] recv1 | send0, cancel",
+       {started({enter(1), select({r(0), done(0)}), leave(1), recv(1)}), started({send(0)}, 2)}, cancel(),
+       {root, {shield, 0, 0}, root}, false);
+  list.add("select, told of its own timeout: [{r0,done of it}] recv1 | send0, cancel",
+           {started({enter(1), select({r(0), done(1)}), leave(1), recv(1)}), started({send(0)}, 2)}, cancel(),
+           {root, {timeout, 0, 0}, root});
+  list.also_light();
+  told("select, told of two: [{done of it,done}], cancel", {started({enter(1), select({done(1), done(0)}), leave(1)})},
+       cancel(), timed);
+  told("select, told from beside: {r0,done of 1} recv1, cancel of 1",
+       {started({select({r(0), done(1)}), select({r(0), done(1), r(1)})})}, {{1, 1}}, {root, root});
+  list.add("select, told from beside, cancel of both: {r0,done of 1}", {started({select({r(0), done(1)})})},
+           {{1, 1}, {0, 1}}, {root, root});
+  list.also_light();
+  // A close
+  list.add("close under a select: {s0,s1} | recv1, close of 0, cancel",
+           {started({select({s(0), s(1)})}), started({recv(1)}, 1)}, cancel(), {root, root})
+      .closers = {{0}};
+  list.add("close under a select alone: {s0,s1}, close of 0", {started({select({s(0), s(1)})})}).closers = {{0}};
+  list.add("close under two selects: {s0,r1} | {r0,s1}, close of 0, close of 1",
+           {started({select({s(0), r(1)})}), started({select({r(0), s(1)})})})
+      .closers = {{0}, {1}};
+}
+
 inline void add_operations(configuration_list& list) {
   const std::vector<node_spec> shielded{root, {shield, 0, 0}};
   list.add("asio: ends only when cancelled, cancel", {started({asio(0, true)})}, cancel());
@@ -197,6 +247,7 @@ inline std::vector<configuration> base_configurations() {
   add_nodes(list);
   add_groups(list);
   add_selects(list);
+  add_cases(list);
   add_operations(list);
   return list.take();
 }

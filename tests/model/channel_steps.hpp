@@ -103,6 +103,11 @@ inline outcome channel_step(machine& m, int g) {
   const byte own_waiter = waiter_number(g, 0);
   switch (me.step) {
     case at::enter_operation:
+      if (int named = op.what == does::select ? m.case_that_is_told(g) : -1; named >= 0) {
+        me.which = static_cast<byte>(named);
+        me.slot = delivered;
+        return m.go(g, at::finish);
+      }
       if (m.stop_due(g)) return m.go(g, at::stopped);
       if (op.what == does::asio) return m.go(g, at::asio_publish);
       if (op.what == does::select) return m.go(g, m.conf.polls ? at::select_poll : at::select_begin);

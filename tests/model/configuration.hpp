@@ -54,6 +54,15 @@ enum class mutation : byte {
   slot_after_unlock,
   opposite_orders,
   otherwise_case_by_case,
+  // contexts and timers as cases
+  hooks_after_members,
+  stopped_forgets_contexts,
+  hook_stays,
+  fired_hook_not_awaited,
+  hook_claim_schedules,
+  due_not_looked_at,
+  lost_tick,
+  close_forgets_senders,
   // Asio
   emit_without_ownership,
   canceller_takes_operation,
@@ -67,8 +76,9 @@ enum class mutation : byte {
 enum class does : byte { receive, send, select, otherwise, asio, enter, leave, open, spawn, join, fail };
 
 struct choice {
-  enum direction_t : byte { receive, send } direction;
-  int channel;
+  enum direction_t : byte { receive, send, end } direction;
+  int channel;  // of `end`: the node whose end is waited for
+  bool is_at(int c) const { return direction != end && channel == c; }
 };
 
 struct instruction {
@@ -86,7 +96,7 @@ struct program {
 };
 
 struct node_spec {
-  enum kind_t : byte { root, shield, timeout, group, fork, apart } kind = root;
+  enum kind_t : byte { root, shield, timeout, group, fork, apart, scope } kind = root;
   int parent = 0;
   int owner = -1;  // the goroutine that enters or opens it
 };
@@ -108,10 +118,12 @@ struct configuration {
   std::vector<closer_spec> closers;
   int capacity[max_channels] = {};
   int items[max_channels] = {};
+  int ticks = 0;                 // of a timer, which is the channel `wheel` then: sleepers there wait for its ticks
   bool light = false;            // light fences: publishing W and a biased channel lock are no barriers
   bool publishes_first = false;  // a plain park stores W before it takes the lock
   bool polls = false;            // select looks case by case before it registers
   bool always_ready = false;     // some case of `otherwise` is ready at every moment
+  bool told = false;             // whoever is cancelled names a context that is: it must be told, not stopped
   mutation broken = mutation::none;
 };
 
@@ -119,6 +131,8 @@ struct configuration {
 
 inline choice r(int c) { return {choice::receive, c}; }
 inline choice s(int c) { return {choice::send, c}; }
+inline choice tick() { return {choice::receive, wheel}; }
+inline choice done(int n) { return {choice::end, n}; }
 inline instruction recv(int c) { return {does::receive, {r(c)}}; }
 inline instruction send(int c) { return {does::send, {s(c)}}; }
 inline instruction sleep() { return {does::receive, {r(wheel)}}; }

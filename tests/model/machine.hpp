@@ -217,6 +217,26 @@ class machine {
     return false;
   }
 
+  // The case of g's select that waits for the end of node n; -1: there is none.
+  int case_of_end(int g, int n) const {
+    if (s.g[g].instruction >= prog(g).body.size()) return -1;
+    const auto& cases = now(g).cases;
+    for (std::size_t i = 0; i < cases.size(); ++i)
+      if (cases[i].direction == choice::end && cases[i].channel == n) return static_cast<int>(i);
+    return -1;
+  }
+  bool names_contexts(int g) const {
+    const auto& cases = now(g).cases;
+    return std::any_of(cases.begin(), cases.end(), [](choice x) { return x.direction == choice::end; });
+  }
+  // A context that it names and that is done; -1: there is none.
+  int case_that_is_told(int g) const {
+    const auto& cases = now(g).cases;
+    for (std::size_t i = 0; i < cases.size(); ++i)
+      if (cases[i].direction == choice::end && s.n[cases[i].channel].level >= 1) return static_cast<int>(i);
+    return -1;
+  }
+
   bool has_room_or_item(choice x) const {
     const channel& c = s.c[x.channel];
     if (c.closed) return true;
@@ -245,7 +265,7 @@ class machine {
 inline std::vector<int> lock_order(const machine& m, int g) {
   std::vector<int> order;
   for (int c = 0; c < max_channels; ++c)
-    if (std::any_of(m.now(g).cases.begin(), m.now(g).cases.end(), [&](choice x) { return x.channel == c; }))
+    if (std::any_of(m.now(g).cases.begin(), m.now(g).cases.end(), [&](choice x) { return x.is_at(c); }))
       order.push_back(c);
   if (m.broken(mutation::opposite_orders) && g % 2) std::reverse(order.begin(), order.end());
   return order;

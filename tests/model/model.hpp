@@ -127,6 +127,7 @@ class waiter_model {
                                             "raises",
                                             "enters a node",
                                             "picks a member",
+                                            "fires a hook",
                                             "reads W",
                                             "fences",
                                             "reads the context",
@@ -177,8 +178,12 @@ class waiter_model {
     if (g.step == at::asio_parked) return nullptr;
     const auto& cases = x_conf.goroutines[static_cast<std::size_t>(i)].body[g.instruction].cases;
     for (choice x : cases) {
+      if (x.direction == choice::end) {
+        if (s.n[x.channel].level >= 1) return "lost wake-up: parked though a context that it names is done";
+        continue;
+      }
       const channel& c = s.c[x.channel];
-      if (x.channel == wheel) return "lost wake-up: a sleeper sleeps for ever";
+      if (x.channel == wheel && !x_conf.ticks) return "lost wake-up: a sleeper sleeps for ever";
       if (c.died) continue;
       if (c.closed || (x.direction == choice::send ? c.items < x_conf.capacity[x.channel] : c.items > 0))
         return "lost wake-up: parked though a case is ready";
@@ -192,14 +197,15 @@ class waiter_model {
       const goroutine& g = s.g[j];
       if (static_cast<int>(j) == i || (g.step != at::plain_parked && g.step != at::select_parked)) continue;
       for (choice y : x_conf.goroutines[j].body[g.instruction].cases)
-        if (y.channel == x.channel && y.direction != x.direction) return true;
+        if (y.is_at(x.channel) && y.direction != x.direction) return true;
     }
     return false;
   }
 
   const char* judge_channels(const state& s) const {
     int before = 0, after = 0;
-    for (int c = 0; c < max_channels; ++c) before += x_conf.items[c], after += s.c[c].items;
+    for (int c = 0; c < wheel; ++c) before += x_conf.items[c], after += s.c[c].items;
+    if (x_conf.ticks && s.timers.ticks != s.ticked + s.c[wheel].items) return "a tick was lost, or taken twice";
     if (s.sent + before != s.received + after) return "an element was lost or doubled";
     if (s.defaulted && x_conf.always_ready) return "the default was taken though a case was ready at every moment";
     return nullptr;

@@ -42,7 +42,7 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
       it.step = done;
       return outcome::ran;
     case claim: {
-      byte* queue = c.receivers[0] ? c.receivers : c.senders;
+      byte* queue = c.receivers[0] || m.broken(mutation::close_forgets_senders) ? c.receivers : c.senders;
       auto taken = m.claim_first(what.channel, queue, -1);
       if (taken.what == machine::claim_t::nobody) {
         m.unlock(what.channel);
@@ -67,6 +67,20 @@ inline outcome closer_step(machine& m, closer& it, closer_spec what) {
   }
 }
 
+// Whom the wheel has claimed gets its tick under the lock, and is scheduled after it.
+inline outcome woken(machine& m, machine::claim_t taken) {
+  wheel_thread& t = m.s.timers;
+  if (taken.what == machine::claim_t::claimed) {
+    m.s.g[taken.peer].slot = 1;
+    if (taken.schedule) {
+      t.who = static_cast<byte>(taken.peer);
+      t.step = wheel_thread::wake;
+    }
+  }
+  m.unlock(wheel);
+  return outcome::ran;
+}
+
 // The wheel's handler wakes any sleeper or fires any deadline, at any time.
 inline outcome wheel_step(machine& m, int which) {
   wheel_thread& t = m.s.timers;
@@ -75,17 +89,23 @@ inline outcome wheel_step(machine& m, int which) {
   switch (t.step) {
     case wheel_thread::idle: {
       if (c.locked) return outcome::blocked;
-      if (which < machine::length(c.receivers)) {
-        m.lock_outside(wheel);
-        std::swap(c.receivers[0], c.receivers[which]);
-        auto taken = m.claim_first(wheel, c.receivers, -1);
-        m.s.g[taken.peer].slot = 1;
-        m.unlock(wheel);
-        t.who = static_cast<byte>(taken.peer);
-        t.step = wheel_thread::wake;
-        return outcome::ran;
+      if (m.conf.ticks) {  // the next tick of a timer: for the first who can be claimed, or it is pending
+        if (t.ticks < m.conf.ticks && !c.items && which-- == 0) {
+          ++t.ticks;
+          m.lock_outside(wheel);
+          auto taken = m.claim_first(wheel, c.receivers, -1);
+          while (taken.what == machine::claim_t::dropped) taken = m.claim_first(wheel, c.receivers, -1);
+          if (taken.what == machine::claim_t::nobody && !m.broken(mutation::lost_tick)) c.items = 1;
+          return woken(m, taken);
+        }
+      } else {  // any sleeper
+        if (which < machine::length(c.receivers)) {
+          m.lock_outside(wheel);
+          std::swap(c.receivers[0], c.receivers[which]);
+          return woken(m, m.claim_first(wheel, c.receivers, -1));
+        }
+        which -= machine::length(c.receivers);
       }
-      which -= machine::length(c.receivers);
       for (int n = 0; n < m.nodes(); ++n) {
         if (m.s.n[n].timer != timer_state::armed || which-- > 0) continue;
         m.s.n[n].timer = timer_state::firing;  // under the wheel's lock; pins the node
@@ -99,13 +119,15 @@ inline outcome wheel_step(machine& m, int which) {
     }
     case wheel_thread::wake:
       m.schedule(t.who);
-      t = {};
+      t.step = wheel_thread::idle;
+      t.who = 0;
       return outcome::ran;
     default:
       if (t.walk.step != walker::idle) return walk(m, t.walk).step();
       if (c.locked) return outcome::blocked;
       m.touch_node(t.who).timer = timer_state::idle;  // under the wheel's lock: the last touch of the node
-      t = {};
+      t.step = wheel_thread::idle;
+      t.who = 0;
       return outcome::ran;
   }
 }

@@ -262,8 +262,17 @@ inline outcome finish(machine& m, int g) {
   goroutine& me = m.s.g[g];
   const instruction& op = m.now(g);
   m.require(me.slot, "a result was read before it was written");
-  if (me.slot == 1 && op.what != does::asio && op.cases[me.which].channel != wheel)
-    ++(op.cases[me.which].direction == choice::send ? m.s.sent : m.s.received);
+  if (me.slot == 1 && op.what != does::asio) {
+    const choice x = op.cases[me.which];
+    if (x.is_at(wheel))
+      ++m.s.ticked;
+    else if (x.direction == choice::receive)
+      ++m.s.received;
+    else if (x.direction == choice::send)
+      ++m.s.sent;
+    else
+      m.require(m.s.n[x.channel].level >= 1, "a select was told of the end of a context that is not done");
+  }
   ++me.instruction;
   return m.go(g, at::next);
 }
@@ -273,6 +282,9 @@ inline outcome stopped(machine& m, int g) {
   goroutine& me = m.s.g[g];
   m.require(m.stop_due(g), "a goroutine was stopped that no cancel had reached");
   const node_spec& context = m.spec(me.context);
+  if (m.now(g).what == does::select)
+    m.require(!(m.conf.told ? m.names_contexts(g) : m.case_of_end(g, me.context) >= 0),
+              "a select that names the context that is done was stopped");
   m.require(context.kind != node_spec::shield || m.s.n[context.parent].level == 2, "a cancel went through a shield");
   m.require(!me.slot || (m.now(g).what == does::asio && me.slot == aborted),
             "a committed operation was turned into a stop");

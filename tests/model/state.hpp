@@ -62,6 +62,7 @@ struct pending_store {
   /* select */         X(select_poll) X(select_begin) X(select_lock) X(select_level) X(select_check) \
                        X(select_look) X(select_claim) X(select_enqueue) X(select_park)               \
                        X(select_parked) X(unregister) X(select_out)                                  \
+                       X(select_hook) X(select_told)                                                  \
                        X(otherwise_lock) X(otherwise_look)                                           \
   /* Asio */           X(asio_publish) X(asio_level) X(asio_initiate) X(asio_initiated) X(asio_own)  \
                        X(asio_parked)
@@ -102,7 +103,7 @@ struct goroutine {
   // The goroutine's own.
   byte context = 0, generation = 0, registered = 0, promoted = 0;
   unwind_state unwinding = unwind_state::no;
-  byte index = 0, which = 0, channel = 0, peer = 0, wakes_peer = 0, restart = 0, selecting = 0, detaching = 0;
+  byte index = 0, which = 0, channel = 0, peer = 0, wakes_peer = 0, restart = 0, selecting = 0, slept = 0, detaching = 0;
   // Shared, changed by whoever has claimed it, or under a lock.
   byte alive = 0, running = 0, scheduled = 0, stop = 0, slot = 0;
   byte node = 0;     // wn: the plain waiter is queued (or was, when its channel died); under the channel's lock
@@ -126,6 +127,7 @@ struct node {
   byte alive = 0, locked = 0, level = 0, busy = 0;
   byte heard_by_goroutine[max_goroutines] = {};  // 0: not a member, else the level heard, plus 1
   byte heard_by_node[max_nodes] = {};
+  byte hooks = 0;  // bit per goroutine whose select waits for the end of this node
   timer_state timer = timer_state::idle;
   byte fired = 0;   // the deadline of a with_timeout has passed
   byte count = 0;   // groups and joins: the children, plus 1 until the join begins
@@ -140,6 +142,7 @@ struct walker {
     raise,
     enter,
     pick,
+    fire,
     read,
     fence,
     read_context,
@@ -172,7 +175,7 @@ struct closer {
 
 struct wheel_thread {
   enum step_t : byte { idle, wake, walking };
-  byte step = idle, who = 0;
+  byte step = idle, who = 0, ticks = 0;
   walker walk;
 };
 
@@ -191,7 +194,7 @@ struct state {
   closer close[max_closers];
   wheel_thread timers;
   handler h[max_handlers];
-  byte sent = 0, received = 0, defaulted = 0;
+  byte sent = 0, received = 0, ticked = 0, defaulted = 0;
 };
 
 constexpr byte waiter_number(int g, int which) { return static_cast<byte>(g * max_cases + which + 1); }

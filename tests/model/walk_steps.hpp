@@ -27,6 +27,8 @@ class walk {
         return enter();
       case walker::pick:
         return pick();
+      case walker::fire:
+        return fire();
       case walker::read:
         return read();
       case walker::fence:
@@ -93,6 +95,7 @@ class walk {
   // The first member that has not heard this level; at the end of the node, `busy` goes under its lock.
   outcome pick() {
     byte level = goal();
+    if (n.hooks && !m.broken(mutation::hooks_after_members)) return take_hook();
     for (int g = 0; g < m.goroutines(); ++g) {
       if (!n.heard_by_goroutine[g] || n.heard_by_goroutine[g] - 1 >= level) continue;
       n.heard_by_goroutine[g] = m.broken(mutation::cancel_delists) ? 3 : static_cast<byte>(level + 1);
@@ -103,9 +106,31 @@ class walk {
       if (!n.heard_by_node[c] || n.heard_by_node[c] - 1 >= level) continue;
       return tell_child(c, level);
     }
+    if (n.hooks && m.broken(mutation::hooks_after_members)) return take_hook();
     if (m.broken(mutation::level_after_members) && n.level < w.level) return to(walker::store_level);
     n.busy = 0;
     return to(walker::unlock);
+  }
+
+  // A hook is taken out of the list, and then fired, both under the node's lock.
+  outcome take_hook() {
+    int g = 0;
+    while (!(n.hooks >> g & 1)) ++g;
+    n.hooks = static_cast<byte>(n.hooks & ~(1u << g));
+    w.member = static_cast<byte>(g);
+    return to(walker::fire);
+  }
+  outcome fire() {
+    goroutine& g = m.touch(w.member);
+    const int which = m.case_of_end(w.member, w.node);
+    m.touch_waiter(waiter_number(w.member, which < 0 ? 0 : which));
+    m.require(which >= 0, "a hook was fired whose select had gone on");
+    if (which < 0 || !m.may_be_claimed(g.w)) return to(walker::pick);
+    if (g.w.code == code::parked || m.broken(mutation::hook_claim_schedules))
+      w.to_wake = static_cast<byte>(w.to_wake | 1u << w.member);
+    g.w.code = code::claimed(which);
+    g.slot = 1;
+    return to(walker::pick);
   }
 
   // The last touch: an owner that waits to end the node reads `busy` under its lock.

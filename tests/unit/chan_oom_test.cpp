@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // Out of memory at every allocation of making a channel and of starting a goroutine: bad_alloc is thrown at the call,
-// there is no effect, and nothing leaks. And what never allocates: waking, closing, cancelling.
+// there is no effect, and nothing leaks. And what never allocates: waking, closing, cancelling, selecting.
 //
 // Frames fail by detail::frame_alloc_hook, everything else by this program's operator new, which stands here for the
 // whole program and changes nothing for anybody who has not asked it to. A sanitizer needs its own: there frames alone
 // fail.
+#include <runnel/after.hpp>
+#include <runnel/all.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/config.hpp>
 #include <runnel/context.hpp>
@@ -12,6 +14,9 @@
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
+#include <runnel/select.hpp>
+#include <runnel/this_task.hpp>
+#include <runnel/ticker.hpp>
 #include <runnel/with_context.hpp>
 
 #include "support/channel_waiters.hpp"
@@ -21,11 +26,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <functional>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,9 +64,7 @@ bool frame_fails(std::size_t) noexcept { return allocation_watch::here().next_fa
 #if !RUNNEL_ASAN && !RUNNEL_TSAN
 #define RUNNEL_TEST_OPERATOR_NEW 1
 
-namespace {
-std::atomic<long> blocks_out{0};
-}
+static constinit std::atomic<long> blocks_out{0};  // allocated and not yet freed, by the whole program
 
 void* operator new(std::size_t size) {
   if (allocation_watch::here().next_fails()) throw std::bad_alloc();
@@ -262,7 +267,8 @@ TEST_F(out_of_memory, entering_a_context_throws_and_leaves_nothing) {
     };
     auto under = [&]() -> rn::task<> {
       auto& watch = allocation_watch::here();
-      for (int n = 0; entered == 0; ++n) {
+      for (int n = 0;; ++n) {
+        if (entered != 0) break;
         auto frames = rn::detail::frame_pool_stats().live_blocks;
         try {
           watch = {true, false, 0, n};
@@ -326,6 +332,105 @@ TEST_F(out_of_memory, does_not_touch_waking_closing_and_cancelling) {
       co_await cancelled.wait();
       co_await closed.wait();
     }
+  });
+}
+
+// On one thread, so that what the goroutine awaits, and whoever it waits for, allocates under the watch.
+TEST_F(out_of_memory, does_not_touch_a_select) {
+  rn::runtime rt(rn::threads(1));
+  rt.run([]() -> rn::task<> {
+    rn::chan<int> a(0), b(0), full(1), nil;
+    (void)full.try_send(1);
+    auto feed = [](rn::chan<int> to) -> rn::task<> {
+      for (int i = 0; i < 40; ++i) co_await to.send(i);
+    };
+    rn::go(feed, a);
+    rn::ticker ticker(std::chrono::hours(1));
+    std::vector<decltype(a.recv())> few;
+    for (int i = 0; i < 8; ++i) few.push_back(i % 2 == 0 ? a.recv() : b.recv());
+    auto& watch = allocation_watch::here();
+    auto all_forms = [&]() -> rn::task<> {
+      for (int i = 0; i < 10; ++i) {
+        co_await rn::select(a.recv(), b.recv(), full.send(2), nil.recv());
+        co_await rn::select(rn::on(a.recv(), [] {}), rn::on(b.recv(), [] {}), rn::on(rn::after(std::chrono::hours(1)), [] {}),
+                            rn::on(ticker.recv(), [] {}), rn::on(rn::done(), [] {}));
+        co_await rn::select(b.recv(), full.send(2), rn::otherwise);
+        co_await rn::select(few);
+      }
+    };
+    co_await all_forms();  // Asio's timer makes its queue
+    rn::go(feed, a);
+    co_await rn::yield();
+    rn::task<> again = all_forms();
+    watch = {true, false, 0, -1};
+    co_await std::move(again);
+    watch.armed = false;
+    EXPECT_EQ(watch.seen, 0);
+  });
+}
+
+TEST_F(out_of_memory, a_select_over_many_throws_at_the_call_and_has_no_effect) {
+#if RUNNEL_TEST_OPERATOR_NEW
+  rn::runtime rt(rn::threads(1));
+  rt.run([]() -> rn::task<> {
+    rn::chan<int> ready(1);
+    co_await ready.send(1);
+    std::vector<decltype(ready.recv())> ops;
+    for (int i = 0; i < 100; ++i) ops.push_back(ready.recv());
+    int n = fail_each([&] { [[maybe_unused]] auto made = rn::select(ops, rn::otherwise); },
+                      [&] { EXPECT_EQ(ready.len(), 1u); });
+    EXPECT_GE(n, 2);
+    EXPECT_EQ((co_await rn::select(ops)).get(), 1);
+  });
+#else
+  GTEST_SKIP() << "the sanitizer's allocator cannot be made to fail";
+#endif
+}
+
+TEST_F(out_of_memory, a_coroutine_handler_without_memory_throws_and_leaks_nothing) {
+  rn::runtime rt(rn::threads(1));
+  rt.run([]() -> rn::task<> {
+    rn::chan<std::shared_ptr<int>> ch(1);
+    auto p = std::make_shared<int>(1);
+    auto handler = [](std::optional<std::shared_ptr<int>> v) -> rn::task<int> { co_return **v; };
+    auto& watch = allocation_watch::here();
+    int got = 0;
+    for (int n = 0; got == 0; ++n) {
+      if (ch.len() == 0) co_await ch.send(p);
+      watch = {true, false, 0, n};
+      try {
+        got = co_await rn::select(rn::on(ch.recv(), handler));
+      } catch (const std::bad_alloc&) {
+      }
+      watch.armed = false;
+      EXPECT_EQ(watch.failed, got == 0);
+      EXPECT_EQ(p.use_count(), static_cast<long>(1 + ch.len()));
+    }
+    EXPECT_EQ(got, 1);
+  });
+}
+
+TEST_F(out_of_memory, a_child_of_all_that_first_waits_by_a_select_throws_there) {
+  rn::runtime rt(rn::threads(1));
+  rt.run([]() -> rn::task<> {
+    rn::chan<int> ready(1), other(0);
+    co_await ready.send(1);
+    int refused = 0;
+    for (int n = 0; ready.len() == 1; ++n) {
+      auto child = [&]() -> rn::task<> {
+        auto& watch = allocation_watch::here();
+        watch = {true, false, 0, n};
+        try {
+          co_await rn::select(ready.recv(), other.recv());
+        } catch (const std::bad_alloc&) {
+          ++refused;
+          EXPECT_EQ(ready.len(), 1u);
+        }
+        watch.armed = false;
+      };
+      co_await rn::all(child());
+    }
+    EXPECT_GE(refused, 2);  // a goroutine, and a context for its join
   });
 }
 

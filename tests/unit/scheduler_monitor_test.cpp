@@ -41,6 +41,8 @@ struct policy {
     if (w.run) w.run(w.with);
   }
   static void child(processor&, list_link*) noexcept {}
+  static void settle(processor&) noexcept {}
+  static void fetch_next(fifo_link*) noexcept {}
 };
 
 class monitor_test : public testing::Test {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // What runs when: rescue, parallelism, the chooser, and idling.
+#include <runnel/all.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/detail/scheduler_core.hpp>
+#include <runnel/detail/unwind.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
@@ -156,6 +158,72 @@ TEST(scheduler_order, a_chooser_decides_what_runs_next) {
   EXPECT_GE(n.asked, 8);
   // The receiver is among the runnable and newest once it is woken; the spawned ones come out newest first.
   EXPECT_EQ(reversed, (std::vector<int>{7, 6, 5, 4, 3, 2, 1, 0}));
+}
+
+// Fork-join children are chosen like everything else, and the others keep their order.
+TEST(scheduler_order, a_chooser_sees_every_fork_join_child) {
+  struct second final : rn::detail::chooser {
+    std::size_t most = 0;
+    std::size_t choose(std::size_t n) noexcept override {
+      most = std::max(most, n);
+      return n > 1 ? 1 : 0;
+    }
+  } second;
+  rn::runtime rt(rn::threads(1));
+  rt.core().core.set_chooser(&second);
+  std::vector<int> order;
+  auto note = [&](int i) -> rn::task<> {
+    order.push_back(i);
+    co_await rn::yield();
+    order.push_back(10 + i);
+  };
+  rt.run([&]() -> rn::task<> { co_await rn::all(note(0), note(1), note(2), note(3)); });
+  rt.shut_down();
+  // The first is entered directly. Then the second is taken of the children 1 (newest), 2, 3 and the goroutine 0; and
+  // so on. Where 0 ends, it enters the newest child that is left.
+  EXPECT_EQ(order, (std::vector<int>{0, 2, 3, 10, 1, 13, 11, 12}));
+  EXPECT_EQ(second.most, 4u);
+}
+
+// A chooser that wants nothing to run ends the pump; help() begins another.
+TEST(scheduler_order, a_chooser_may_choose_nothing) {
+  struct stepper final : rn::detail::chooser {
+    std::atomic<int> steps{0};
+    std::size_t choose(std::size_t n) noexcept override {
+      return steps.load() == 0 ? n : (--steps, std::size_t{0});
+    }
+  } stepper;
+  rn::runtime rt(rn::threads(1));
+  rt.core().core.set_chooser(&stepper);
+  std::atomic<int> ran{0};
+  for (int i = 0; i < 3; ++i) rt.go([&] { ++ran; });
+  for (int i = 0; i < 100; ++i) rt.core().core.help<rn::detail::run_policy>();
+  EXPECT_EQ(ran, 0);
+  for (int i = 1; i <= 3; ++i) {
+    ++stepper.steps;
+    ASSERT_TRUE(test_support::wait_until([&] {
+      rt.core().core.help<rn::detail::run_policy>();
+      return ran == i;
+    }));
+    EXPECT_EQ(stepper.steps, 0);
+  }
+  ASSERT_TRUE(test_support::wait_until([&] { return rt.live() == 0; }));
+  stepper.steps = 1000;
+}
+
+TEST(scheduler_order, a_choice_among_equals_is_the_choosers_or_fair) {
+  struct third final : rn::detail::chooser {
+    std::size_t choose(std::size_t) noexcept override { return 0; }
+    std::size_t draw(std::size_t n) noexcept override { return n > 2 ? 2 : 0; }
+  } third;
+  rn::runtime rt(rn::threads(1));
+  auto& core = rt.core().core;
+  std::vector<int> drawn(4);
+  for (int i = 0; i < 4000; ++i) ++drawn[core.draw(core.any_processor(), 4)];
+  for (int n : drawn) EXPECT_GT(n, 700);
+  core.set_chooser(&third);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(core.draw(core.any_processor(), 4), 2u);
+  core.set_chooser(nullptr);
 }
 
 std::chrono::microseconds cpu_used() {

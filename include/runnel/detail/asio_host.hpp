@@ -63,6 +63,19 @@ class slot_allocator {
   std::atomic<bool>* x_used;
 };
 
+// run_policy, where goroutines are tracked.
+struct tracked_policy {
+  static void goroutine(processor& p, fifo_link* item) noexcept {
+    auto& runtime = *static_cast<runtime_core*>(p.core->environment());
+    auto number = runtime.tracker->begins(*static_cast<detail::goroutine*>(item));
+    run_policy::goroutine(p, item);
+    runtime.tracker->stopped(static_cast<detail::goroutine*>(item), number, p.core->now());
+  }
+  static void child(processor& p, list_link* item) noexcept { run_policy::child(p, item); }
+  static void settle(processor& p) noexcept { run_policy::settle(p); }
+  static void fetch_next(fifo_link* next) noexcept { run_policy::fetch_next(next); }
+};
+
 struct handler_slot {
   alignas(alignof(std::max_align_t)) std::byte memory[256];
   std::atomic<bool> used{false};
@@ -77,6 +90,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   virtual ~asio_host() = default;
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
+  bool on_asio() const noexcept final { return true; }
   std::int64_t now() const noexcept final {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())
@@ -109,6 +123,14 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
 
   virtual boost::asio::any_io_executor get_executor() const = 0;
 
+  // Calls f(policy()) with the policy of this runtime.
+  template <class F> void with_policy(F&& f) noexcept {
+    if (core.tracker) [[unlikely]]
+      f(tracked_policy());
+    else
+      f(run_policy());
+  }
+
   runtime_core core;
 
  protected:
@@ -118,7 +140,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
   bool wait_and_help(std::int64_t ns) noexcept {
     for (std::int64_t until = now() + ns; core.live() != 0;) {
-      core.core.help<run_policy>();
+      with_policy([this]<class P>(P) { core.core.template help<P>(); });
       fifo woken;
       core.timers.on_timer(now(), woken);
       core.core.schedule_all(woken);
@@ -152,7 +174,9 @@ class asio_host_on final : public asio_host {
   };
   struct pump_handler : handler_base {
     processor* p;
-    void operator()() const noexcept { this->host->core.core.template pump_posted<run_policy>(*p); }
+    void operator()() const noexcept {
+      this->host->with_policy([this]<class P>(P) { this->host->core.core.template pump_posted<P>(*p); });
+    }
   };
   struct timer_handler : handler_base {
     void operator()(boost::system::error_code error) const noexcept {
@@ -161,7 +185,8 @@ class asio_host_on final : public asio_host {
   };
   struct monitor_handler : handler_base {
     void operator()(boost::system::error_code error) const noexcept {
-      if (!error) this->host->core.core.template monitor<run_policy>();
+      if (error) return;
+      this->host->with_policy([this]<class P>(P) { this->host->core.core.template monitor<P>(); });
     }
   };
   struct tender_handler : handler_base {
@@ -203,7 +228,7 @@ class asio_host_on final : public asio_host {
     }
     fifo woken;
     core.timers.on_timer(now(), woken);
-    core.core.template run_here<run_policy>(woken);
+    with_policy([&]<class P>(P) { core.core.template run_here<P>(woken); });
   }
   void arm_monitor(std::int64_t after) noexcept override {
     std::lock_guard hold(x_mutex);

@@ -57,9 +57,9 @@ struct cancel_edge : member {
 //   parent  written under this node's lock; read by the owner, and under this node's lock
 class cancel_node : public member {
  public:
-  enum class form : std::uint8_t { scoped, shielded, shared };
-  explicit cancel_node(form f = form::scoped) noexcept
-      : member(member::kind_t::node), x_shielded(f == form::shielded), x_shared(f == form::shared) {}
+  // What it is part of: a with_ form, a shield, a context_node, a group_core, a join_node.
+  enum class form : std::uint8_t { scoped, shielded, shared, group, join };
+  explicit cancel_node(form f = form::scoped) noexcept : member(member::kind_t::node), x_form(f) {}
   cancel_node(const cancel_node&) = delete;
   static void* operator new(std::size_t size) { return frame_allocate(size); }
   static void operator delete(void* node, std::size_t size) noexcept { frame_deallocate(node, size); }
@@ -78,11 +78,12 @@ class cancel_node : public member {
   void set_values(const context_value* v) noexcept { x_values = v; }
 
   // Whether this is a context_node, on the heap and shared.
-  bool shared() const noexcept { return x_shared; }
+  bool shared() const noexcept { return x_form == form::shared; }
+  form get_form() const noexcept { return x_form; }
   // Whether this is the node that this_context() made for a scope in a frame, which is done exactly when the scope is.
   bool stands_for(const cancel_node& scope) noexcept {
     std::lock_guard hold(x_lock);
-    return x_parent == &scope && !scope.x_shared;
+    return x_parent == &scope && !scope.shared();
   }
 
   // The goroutine whose current context this node is or may become. Before anybody else knows the node.
@@ -96,13 +97,13 @@ class cancel_node : public member {
 
   // Makes this node a child. It is done at once if the parent is.
   void attach(cancel_node& parent, std::int64_t deadline_ns = no_deadline) noexcept {
-    x_deadline = std::min(deadline_ns, x_shielded ? no_deadline : parent.x_deadline);
+    x_deadline = std::min(deadline_ns, shielded() ? no_deadline : parent.x_deadline);
     if (!x_values) x_values = parent.x_values;
     std::lock_guard hold(parent.x_lock);
     x_parent = &parent;
     parent.list(*this);
     auto level = parent.x_level.load(std::memory_order_relaxed);
-    if (level >= (x_shielded ? level_kill : level_cancel)) adopt_level(parent, level);
+    if (level >= (shielded() ? level_kill : level_cancel)) adopt_level(parent, level);
   }
 
   // Leaves the tree: afterwards nobody raises, walks or reads this node. The parent is known to be alive.
@@ -177,20 +178,67 @@ class cancel_node : public member {
     walk();
   }
 
-  // Visits the goroutines below this node that have ever parked, for reports. Locks downwards, recursively.
-  template <class F>
-  void for_each_goroutine(F&& visit) noexcept {
-    std::lock_guard hold(x_lock);
-    for (list_link* l = x_members.first(); l != x_members.end(); l = l->next) {
+  // Visits what is below this node, for reports: v.enter(node), v.goroutine(g), v.leave(node). It goes down as the walk
+  // does, along this node's edges too, and keeps the locks of the path: v does little, and neither allocates nor calls
+  // anybody. It may see the same twice. Of the goroutines those are listed that have ever parked; where the runtime
+  // tracks them, all that have begun.
+  template <class V>
+  void visit(V&& v, bool along_edges = true) noexcept {
+    cancel_node* at = this;
+    at->x_lock.lock();
+    v.enter(*at);
+    for (list_link* l = at->x_members.first();;) {
+      if (l == at->x_members.end()) {
+        v.leave(*at);
+        cancel_node* up = at == this ? nullptr : at->x_parent;
+        l = at->next;
+        at->x_lock.unlock();
+        if (!(at = up)) return;
+        continue;
+      }
       auto* m = static_cast<member*>(l);
-      if (m->kind == member::kind_t::goroutine) visit(static_cast<const goroutine&>(*m));
-      if (m->kind == member::kind_t::node) static_cast<cancel_node*>(m)->for_each_goroutine(visit);
+      if (m->kind == member::kind_t::node) {
+        at = static_cast<cancel_node*>(m);
+        at->x_lock.lock();
+        v.enter(*at);
+        l = at->x_members.first();
+        continue;
+      }
+      if (m->kind == member::kind_t::goroutine) v.goroutine(static_cast<detail::goroutine&>(*m));
+      if (m->kind == member::kind_t::edge && at == this && along_edges)
+        static_cast<cancel_edge*>(m)->target.visit(v, false);
+      l = l->next;
+    }
+  }
+  template <class F>
+  void for_each_goroutine(F&& f) noexcept {
+    struct visitor {
+      F& f;
+      void enter(cancel_node&) const noexcept {}
+      void goroutine(const detail::goroutine& g) const noexcept { f(g); }
+      void leave(cancel_node&) const noexcept {}
+    };
+    visit(visitor{f});
+  }
+
+  // Waits until nobody walks this node: what is below it has been told. Bounded by the size of the tree.
+  void wait_until_quiet() noexcept {
+    for (int spins = 0;; ++spins) {
+      {
+        std::lock_guard hold(x_lock);
+        if (!x_busy) return;
+      }
+      if (spins < 100)
+        cpu_pause();
+      else
+        std::this_thread::yield();
     }
   }
 
   static constexpr std::int64_t no_deadline = INT64_MAX;
 
  private:
+  bool shielded() const noexcept { return x_form == form::shielded; }
   void list(member& m) noexcept {
     m.heard = x_level.load(std::memory_order_relaxed);
     x_members.push_back(&m);
@@ -208,19 +256,6 @@ class cancel_node : public member {
   }
   void adopt_level(const cancel_node& from, std::uint8_t level) noexcept {
     raise(level, from.x_by_deadline, from.x_cause);
-  }
-
-  void wait_until_quiet() noexcept {
-    for (int spins = 0;; ++spins) {
-      {
-        std::lock_guard hold(x_lock);
-        if (!x_busy) return;
-      }
-      if (spins < 100)
-        cpu_pause();
-      else
-        std::this_thread::yield();
-    }
   }
 
   // Contexts derived from a node that ends are done, as after Go's deferred cancel.
@@ -298,7 +333,7 @@ class cancel_node : public member {
 
   // Under the parent's lock: whether the walk goes down here.
   cancel_node* enter_from(cancel_node& above, std::uint8_t level) noexcept {
-    if (x_shielded && level < level_kill) return nullptr;
+    if (shielded() && level < level_kill) return nullptr;
     std::lock_guard hold(x_lock);
     if (!raise(level, above.x_by_deadline, above.x_cause) || x_busy) return nullptr;
     x_busy = true;
@@ -306,8 +341,7 @@ class cancel_node : public member {
     return this;
   }
 
-  const bool x_shielded;
-  const bool x_shared;
+  const form x_form;
   bool x_by_deadline = false;
   bool x_busy = false;
   std::uint8_t x_owner_heard = 0;

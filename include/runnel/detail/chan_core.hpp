@@ -30,15 +30,14 @@ using element_of =
 using transfer = waiter::outcome_t;  // `pending`: it would have to wait
 
 // Who waits to receive: the element, or the error that the channel was closed with, is left here. Trivially
-// destructible:
-// take() and discard() end what is there.
+// destructible: unwrap() and discard() end what is there.
 template <class E> struct recv_waiter : waiter {
   union {
     alignas(E) std::byte element_bytes[sizeof(E)];
     alignas(std::exception_ptr) std::byte error_bytes[sizeof(std::exception_ptr)];
   };
 
-  recv_waiter() noexcept : element_bytes{} {}
+  recv_waiter() noexcept : waiter(unset(), reason_t::receive) {}  // NOLINT: nothing is there before `outcome` says so
   E& element() noexcept { return *std::launder(reinterpret_cast<E*>(element_bytes)); }
   std::exception_ptr& error() noexcept { return *std::launder(reinterpret_cast<std::exception_ptr*>(error_bytes)); }
 
@@ -60,7 +59,7 @@ template <class E> struct recv_waiter : waiter {
 // Who waits to send: the element is taken from where it is.
 template <class E> struct send_waiter : waiter {
   E* source;
-  explicit send_waiter(E& e) noexcept : source(&e) {}
+  explicit send_waiter(E& e) noexcept : waiter(unset(), reason_t::send), source(&e) {}
 };
 
 // Invariants:
@@ -68,7 +67,8 @@ template <class E> struct send_waiter : waiter {
 //      nothrow move of an element.
 //   2. Receivers wait only while the buffer is empty, senders only while it is full; both wait at once only if one
 //      select waits on both sides of an unbuffered channel.
-//   3. `closed` never becomes false again; no sender waits on a closed channel.
+//   3. `closed` never becomes false again; no sender waits on a closed channel. `x_room` is the capacity until then,
+//      and 0 afterwards: what is below it can be sent.
 //   4. The memory, and the lock at its beginning, outlive the channel: a canceller may lock what a goroutine was
 //      parked on. The last handle takes the waiters that are left out of the queues; they wait on nothing then, and
 //      can still be cancelled.
@@ -115,19 +115,36 @@ class chan_core {
     append(std::move(element));
     return transfer::done;
   }
+  // The same where only the buffer has to do with it: nobody waits at the other end, and nobody has to. False, having
+  // done nothing, if that is not so.
+  template <class E> bool send_to_buffer(E& element) noexcept {
+    std::size_t n = len();
+    if (n >= x_room || (n == 0 && !receivers.empty())) return false;
+    append(std::move(element));
+    return true;
+  }
   // Leaves the outcome, and what belongs to it, in `into`.
   template <class E> void recv(recv_waiter<E>& into, woken& out) noexcept {
-    if (len() > 0) {
-      E* oldest = slots_of<E>() + x_first;
-      into.deliver(std::move(*oldest));
-      std::destroy_at(oldest);
-      drop_oldest();
-      if (waiter* w = take(senders, out)) append(std::move(*sent_by<E>(w)));
-    } else if (waiter* w = take(senders, out)) {
-      into.deliver(std::move(*sent_by<E>(w)));
+    if (waiter* w = take(senders, out)) {
+      recv_from(*w, into);
+    } else if (len() > 0) {
+      deliver_oldest(into);
     } else if (is_closed()) {
       into.close(x_error);
     }
+  }
+  template <class E> bool recv_from_buffer(recv_waiter<E>& into) noexcept {
+    std::size_t n = len();
+    if (n == 0 || (n == x_capacity && !senders.empty())) return false;
+    deliver_oldest(into);
+    return true;
+  }
+  // The same with a sender that waits, and is claimed.
+  template <class E> void recv_from(waiter& sender, recv_waiter<E>& into) noexcept {
+    E& element = *sent_by<E>(&sender);
+    if (len() == 0) return into.deliver(std::move(element));
+    deliver_oldest(into);
+    append(std::move(element));
   }
 
   // False: it was closed already.
@@ -137,6 +154,7 @@ class chan_core {
       park_lock::guard hold(lock(), this_processor());
       if (is_closed()) return false;
       x_closed.store(true, std::memory_order_relaxed);
+      x_room = 0;
       x_error = std::move(error);
       for (woken one; waiter* w = take(receivers, one); one = {}) {
         static_cast<recv_waiter<E>*>(w)->close(x_error);  // a copy: the receiver may outlive the channel
@@ -177,6 +195,12 @@ class chan_core {
     std::construct_at(slots_of<std::remove_reference_t<E>>() + at, std::move(element));
     x_count.store(n + 1, std::memory_order_relaxed);
   }
+  template <class E> void deliver_oldest(recv_waiter<E>& into) noexcept {
+    E* oldest = slots_of<E>() + x_first;
+    into.deliver(std::move(*oldest));
+    std::destroy_at(oldest);
+    drop_oldest();
+  }
   template <class E> static E* sent_by(waiter* w) noexcept {
     w->outcome = transfer::done;
     return static_cast<send_waiter<E>*>(w)->source;
@@ -186,6 +210,7 @@ class chan_core {
     x_count.store(len() - 1, std::memory_order_relaxed);
   }
 
+  std::size_t x_room = 0;
   std::size_t x_capacity = 0;
   std::size_t x_first = 0;
   std::atomic<std::size_t> x_count{0};
@@ -204,7 +229,7 @@ inline chan_core* chan_core::make_with(void* slots, std::size_t capacity) {
   if (fresh) ::new (block) park_lock;
   auto* core = ::new (static_cast<std::byte*>(block) + sizeof(park_lock)) chan_core;
   core->x_slots = slots;
-  core->x_capacity = capacity;
+  core->x_room = core->x_capacity = capacity;
   return core;
 }
 inline void chan_core::end() noexcept {

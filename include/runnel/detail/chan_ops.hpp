@@ -47,15 +47,21 @@ template <class T>
 using received =
     std::conditional_t<std::is_void_v<T>, bool, std::optional<std::conditional_t<std::is_void_v<T>, int, T>>>;
 
-// What was received; empty when the channel is closed and drained; rethrows the error that it was closed with.
-template <class T> received<T> unwrap(recv_waiter<element_of<T>>& w) {
+template <class E> [[noreturn]] RUNNEL_NOINLINE void rethrow_error_of(recv_waiter<E>& w) {
+  std::exception_ptr error = w.error();
+  w.discard();
+  std::rethrow_exception(std::move(error));
+}
+
+// What was received; empty when the channel is closed and drained; rethrows the error that it was closed with. Inlined:
+// a small optional that is written in parts and then returned as a whole stalls the processor.
+template <class T> RUNNEL_ALWAYS_INLINE received<T> unwrap(recv_waiter<element_of<T>>& w) {
   using E = element_of<T>;
-  if (w.outcome == transfer::closed_with_error) [[unlikely]] {
-    std::exception_ptr error = w.error();
-    w.discard();
-    std::rethrow_exception(std::move(error));
+  if (w.outcome != transfer::done) [[unlikely]] {
+    if (w.outcome == transfer::closed_with_error) rethrow_error_of(w);
+    return received<T>();
   }
-  if (std::exchange(w.outcome, transfer::pending) != transfer::done) return received<T>();
+  w.outcome = transfer::pending;
   struct ender {
     E& element;
     ~ender() { std::destroy_at(&element); }
@@ -82,30 +88,35 @@ struct nil_channel {
 };
 
 // The shape of every channel operation. Waiter is what it leaves in a queue; Op says what it attempts under the lock.
+//
+// The frequent ways come first, each under a lock that is biased to this processor: by the buffer alone, hand in hand
+// with a peer, to sleep. They call nothing but at their end, so that no register has to be saved. meet() is the whole.
 template <class Op, class Waiter> class channel_operation : public awaitable_base {
  public:
-  bool suspend(promise_base* leaf) {
-    goroutine& g = goroutine_of(leaf);
-    auto* core = static_cast<chan_core*>(x_waiter.before_parking);
-    if (!enter_operation(g)) [[unlikely]]
-      return stop_here(g, leaf), true;
+  // The channel by value: it is at hand where this is called.
+  bool suspend(promise_base* leaf) { return suspend(leaf, core()); }
+  bool suspend(promise_base* leaf, chan_core* core) {
+    goroutine* g = leaf->g;
+    if (!g) [[unlikely]]
+      return suspend_rarely(leaf, core);
     if (!core) [[unlikely]]
-      return wait_for_ever(g, leaf);
-    processor& here = *g.proc;
-    park_lock& q = core->lock();
-    woken peer;
-    bool biased = q.lock(&here);
-    Op::attempt(*core, x_waiter, peer);
-    if (x_waiter.outcome != transfer::pending) {
-      q.unlock(biased);
-      peer.fire(here);
-      return spend_budget(g, leaf);
+      return suspend_rarely(leaf, core);
+    if (!may_operate(*g)) [[unlikely]]
+      return suspend_rarely(leaf, core);
+    if (!core->lock().enter_biased(g->proc)) [[unlikely]]
+      return suspend_rarely(leaf, core);
+    if (Op::by_buffer(*core, x_waiter)) {
+      core->lock().leave_biased();
+      return spend_budget(*g, leaf);
     }
-    bool parked = park(g, leaf, q, x_waiter, Op::queue(*core));
-    q.unlock(biased);
-    if (!parked) [[unlikely]]
-      stop_here(g, leaf);
-    return true;
+    list_head& peers = Op::peers(*core);
+    if (peers.empty()) {
+      if (!core->is_closed()) [[likely]]
+        return sleep(leaf, *core, *g);
+    } else if (auto* peer = static_cast<waiter*>(peers.first()); peer->kind == waiter::kind_t::plain) [[likely]] {
+      return shake_hands(leaf, *core, *g, *peer);
+    }
+    return meet(leaf, *core, *g, true);
   }
 
  protected:
@@ -115,22 +126,54 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
   channel_operation(const channel_operation&) = delete;
   channel_operation& operator=(const channel_operation&) = delete;
   ~channel_operation() = default;
-  // What it was made for; until it is awaited.
+  // What it was made for; while it does not wait.
   chan_core* core() const noexcept { return static_cast<chan_core*>(x_waiter.before_parking); }
 
-  void check_sent() const {
+  RUNNEL_ALWAYS_INLINE void check_sent() const {
     if (x_waiter.outcome != transfer::done) [[unlikely]]
-      throw closed_channel();
+      throw_closed();
   }
   Waiter x_waiter;
 
  private:
-  RUNNEL_NOINLINE bool wait_for_ever(goroutine& g, promise_base* leaf) noexcept {
+  [[noreturn]] RUNNEL_NOINLINE static void throw_closed() { throw closed_channel(); }
+  friend struct select_access;
+
+  // Under the channel's lock, which they leave. A lock that is not biased is meet()'s alone.
+  RUNNEL_NOINLINE bool shake_hands(promise_base* leaf, chan_core& core, goroutine& g, waiter& peer) noexcept {
+    Op::peers(core).drop_front();
+    goroutine* woken = claim_plain(peer);
+    Op::by_hand(core, x_waiter, peer);
+    core.lock().leave_biased();
+    return wake_and_spend_budget(*g.proc, woken, g, leaf);
+  }
+  RUNNEL_NOINLINE bool sleep(promise_base* leaf, chan_core& core, goroutine& g) noexcept {
+    bool parked = park(g, leaf, core.lock(), x_waiter, Op::queue(core));
+    core.lock().leave_biased();
+    return parked || stop_here(g, leaf);
+  }
+  RUNNEL_NOINLINE bool meet(promise_base* leaf, chan_core& core, goroutine& g, bool biased) noexcept {
+    woken peer;
+    Op::attempt(core, x_waiter, peer);
+    bool waits = x_waiter.outcome == transfer::pending;
+    bool parked = waits && park(g, leaf, core.lock(), x_waiter, Op::queue(core));
+    core.lock().unlock(biased);
+    if (waits) return parked || stop_here(g, leaf);
+    peer.fire(*g.proc);
+    return spend_budget(g, leaf);
+  }
+
+  RUNNEL_NOINLINE bool suspend_rarely(promise_base* leaf, chan_core* core) {
+    goroutine& g = goroutine_of(leaf);
+    if (!enter_operation(g)) return stop_here(g, leaf);
+    if (!core) return wait_for_ever(g, leaf);
+    return meet(leaf, *core, g, core->lock().lock(g.proc));
+  }
+  bool wait_for_ever(goroutine& g, promise_base* leaf) noexcept {
     bool biased = nil_channel::lock.lock(nullptr);
     bool parked = park(g, leaf, nil_channel::lock, x_waiter, nil_channel::waiters);
     nil_channel::lock.unlock(biased);
-    if (!parked) stop_here(g, leaf);
-    return true;
+    return parked || stop_here(g, leaf);
   }
 };
 
@@ -138,21 +181,39 @@ template <class T> class recv_operation : public channel_operation<recv_operatio
  public:
   explicit recv_operation(chan_core* core) noexcept : recv_operation::channel_operation(core) {}
   recv_operation(recv_operation&& other) noexcept : recv_operation::channel_operation(other.core()) {}
+  recv_operation& operator=(recv_operation&& other) noexcept {
+    this->x_waiter.before_parking = other.core();
+    return *this;
+  }
   ~recv_operation() {
     if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
       this->x_waiter.discard();
   }
-  received<T> resume() { return unwrap<T>(this->x_waiter); }
+  RUNNEL_ALWAYS_INLINE received<T> resume() { return unwrap<T>(this->x_waiter); }
 
-  static void attempt(chan_core& core, recv_waiter<element_of<T>>& w, woken& peer) noexcept { core.recv(w, peer); }
+  using waiter_type = recv_waiter<element_of<T>>;
+  static bool by_buffer(chan_core& core, waiter_type& w) noexcept { return core.recv_from_buffer(w); }
+  static void by_hand(chan_core& core, waiter_type& w, waiter& sender) noexcept { core.recv_from(sender, w); }
+  static void attempt(chan_core& core, waiter_type& w, woken& peer) noexcept { core.recv(w, peer); }
   static list_head& queue(chan_core& core) noexcept { return core.receivers; }
+  static list_head& peers(chan_core& core) noexcept { return core.senders; }
 };
 
 template <class E> struct sending {
+  static bool by_buffer(chan_core& core, send_waiter<E>& w) noexcept {
+    if (!core.send_to_buffer(*w.source)) return false;
+    w.outcome = transfer::done;
+    return true;
+  }
+  static void by_hand(chan_core&, send_waiter<E>& w, waiter& receiver) noexcept {
+    static_cast<recv_waiter<E>&>(receiver).deliver(std::move(*w.source));
+    w.outcome = transfer::done;
+  }
   static void attempt(chan_core& core, send_waiter<E>& w, woken& peer) noexcept {
     w.outcome = core.send(*w.source, peer);
   }
   static list_head& queue(chan_core& core) noexcept { return core.senders; }
+  static list_head& peers(chan_core& core) noexcept { return core.receivers; }
 };
 
 template <class T> class send_operation : public channel_operation<sending<element_of<T>>, send_waiter<element_of<T>>> {
@@ -162,7 +223,7 @@ template <class T> class send_operation : public channel_operation<sending<eleme
       : send_operation::channel_operation(core, x_element), x_element(make_element<T>(std::forward<A>(args)...)) {}
   send_operation(send_operation&& other) noexcept
       : send_operation::channel_operation(other.core(), x_element), x_element(std::move(other.x_element)) {}
-  void resume() const { this->check_sent(); }
+  RUNNEL_ALWAYS_INLINE void resume() const { this->check_sent(); }
 
  private:
   [[no_unique_address]] element_of<T> x_element;

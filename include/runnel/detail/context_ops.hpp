@@ -7,6 +7,7 @@
 #include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
+#include <runnel/detail/wait_source.hpp>
 #include <runnel/time_point.hpp>
 #include <runnel/waiter.hpp>
 
@@ -84,54 +85,80 @@ const value_of<Key>* find_value(const context_value* values) noexcept {
   return nullptr;
 }
 
-// co_await ctx.done(). The node's hook is the peer; the waiter is parked plainly, under a hashed lock.
+// ctx.done(), awaited or as a case of a select. The node's hook is the peer. A select is claimed by it under the node's
+// lock; who awaits done() alone is parked plainly, under a hashed lock.
 //
 // Invariants: the hook is listed before the goroutine parks, and unlisted before this dies. x_fired and x_queue change
 // under the hashed lock.
-class done_operation : public awaitable_base, private cancel_hook {
+class done_operation final : public awaitable_base, public wait_source, private cancel_hook {
  public:
+  static constexpr bool is_done = true;
+
   // Of a context that outlives this; without one, of the ambient context.
-  explicit done_operation(cancel_node& node) noexcept : x_node(&node) { cancel_hook::fire = &node_is_done; }
+  explicit done_operation(cancel_node& node) noexcept : x_given(&node) { cancel_hook::fire = &node_is_done; }
   done_operation() noexcept { cancel_hook::fire = &node_is_done; }
-  done_operation(done_operation&& other) noexcept : x_node(other.x_node) { cancel_hook::fire = &node_is_done; }
+  done_operation(done_operation&& other) noexcept : x_given(other.x_given) { cancel_hook::fire = &node_is_done; }
   done_operation& operator=(const done_operation&) = delete;
   ~done_operation() {
     if (x_listed) x_node->unlist_hook(*this);
   }
 
   bool suspend(promise_base* leaf) {
-    goroutine& g = goroutine_of(leaf);
-    bool due = !enter_operation(g);
-    cancel_node* ambient = g.context.load(std::memory_order_relaxed);
-    if (!x_node || x_node->stands_for(*ambient)) x_node = ambient;  // told before g is interrupted: invariant 6 there
+    goroutine& me = goroutine_of(leaf);
+    bool due = !enter_operation(me);
+    enter(me);
+    x_fired = false;
+    index = static_cast<std::uint16_t>(reason_t::done);
     x_listed = x_node->list_hook(*this);
-    if (due && (x_listed || ambient->killed())) return stop_here(g, leaf), true;
-    if (!x_listed) return spend_budget(g, leaf);  // even where the ambient context is done: this is how one asks
+    if (due && (x_listed || me.context.load(std::memory_order_relaxed)->killed())) return stop_here(me, leaf);
+    if (!x_listed) return spend_budget(me, leaf);  // even where the ambient context is done: this is how one asks
     park_lock& q = hashed_lock(this);
     bool biased = q.lock(nullptr);
     bool fired = x_fired;
-    bool parked = !fired && park(g, leaf, q, x_waiter, x_queue);
+    bool parked = !fired && park(me, leaf, q, *this, x_queue);
     q.unlock(biased);
-    if (fired || (!parked && x_node->due())) return spend_budget(g, leaf);  // due: the hook is about to fire
-    if (!parked) stop_here(g, leaf);
+    if (fired || (!parked && x_node->due())) return spend_budget(me, leaf);  // due: the hook is about to fire
+    if (!parked) stop_here(me, leaf);
     return true;
   }
   void resume() const noexcept {}
 
+  // As a case of a select. The node's lock is inside of list_hook() and unlist_hook().
+  void enter(goroutine& me) noexcept override {
+    cancel_node* ambient = me.context.load(std::memory_order_relaxed);
+    // told before g is interrupted: invariant 6 there
+    x_node = !x_given || x_given->stands_for(*ambient) ? ambient : x_given;
+    waiter::kind = waiter::kind_t::plain;
+  }
+  bool looks_ready(goroutine& me) noexcept override { return ready(me); }
+  bool ready(goroutine&) noexcept override { return !x_silent && x_node->due(); }
+  void take(goroutine&) noexcept override { outcome = outcome_t::done; }
+  listed_t join_queue(goroutine&) noexcept override { return {.listed = x_silent || x_node->list_hook(*this)}; }
+  void leave_queue() noexcept override { x_node->unlist_hook(*this); }
+  void value() const noexcept {}
+  cancel_node& node() const noexcept { return *x_node; }
+  // In a loop, once it has been told.
+  void silence() noexcept { x_silent = true; }
+
  private:
   static void node_is_done(cancel_hook& hook, wake_batch& wakes) noexcept {
     auto& self = static_cast<done_operation&>(hook);
+    woken out;
+    if (self.waiter::kind == waiter::kind_t::select_case) {
+      if (claim(self, out) && out.g) wakes.add(out.g);
+      return;
+    }
     park_lock::guard hold(hashed_lock(&self), nullptr);
     self.x_fired = true;
-    woken out;
-    if (take(self.x_queue, out)) wakes.add(out.g);
+    if (detail::take(self.x_queue, out)) wakes.add(out.g);
   }
 
+  cancel_node* x_given = nullptr;  // null: the ambient context
   cancel_node* x_node = nullptr;
-  waiter x_waiter;
   list_head x_queue;
   bool x_listed = false;
   bool x_fired = false;
+  bool x_silent = false;
 };
 
 // A function that runs when a context is done, in a goroutine that is made beforehand, so that cancelling never

@@ -98,6 +98,7 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
   std::source_location where;    // it was started, for reports; one pointer
 
   static constexpr std::uint8_t full_budget = 128;
+  static constexpr std::uint8_t spent_budget = 255;  // it waits for its turn because of that, and not by a yield
 
   goroutine() noexcept : member(member::kind_t::goroutine) {}
   static void* operator new(std::size_t size) { return frame_allocate(size); }
@@ -128,6 +129,13 @@ inline void wake(processor& here, goroutine* g) noexcept {
 inline void requeue(goroutine* g) noexcept { g->core().schedule(g); }
 // The same for the goroutine that runs here.
 inline void requeue_self(goroutine& g) noexcept { g.core().push(*g.proc, &g); }
+
+// g runs from now on, on the thread that pumps `here`.
+inline void enter(processor& here, goroutine& g, std::uint8_t budget = goroutine::full_budget) noexcept {
+  g.proc = &here;
+  g.budget = budget;
+  here.current = reinterpret_cast<std::uintptr_t>(&g);
+}
 
 // Collects goroutines to schedule once the locks are left, and members that have something else to do then.
 class wake_batch {

@@ -32,6 +32,11 @@ inline constexpr std::size_t no_limit = SIZE_MAX;
 // Who waits for its child to get a slot.
 struct ticket_waiter : waiter {
   std::uint64_t ticket = 0;
+  constexpr ticket_waiter() noexcept : waiter(reason_t::slot) {}
+};
+
+struct group_node : cancel_node {
+  group_node() noexcept : cancel_node(form::group) {}
 };
 
 // Invariants:
@@ -40,22 +45,24 @@ struct ticket_waiter : waiter {
 //   2. The order at a child's end: record its error, cancel the others, pass its slot on, count it (EG-C05).
 //   3. Under the group's lock (hashed): x_active, x_pending and the tickets, x_waiters, errors. A queued child has a
 //      ticket; they start in the order of tickets; those from x_first_refused on never start.
-//   4. A join cannot be cancelled: cancellation reaches the children through x_node, and they end.
-class group_core : public goroutine_owner {
+//   4. A join cannot be cancelled: cancellation reaches the children through the node, and they end.
+class group_core : public goroutine_owner, private group_node {
  public:
   group_core(runtime_core& runtime, cancel_node& parent, std::size_t limit, bool collect_all)
       : x_runtime(runtime), x_limit(limit), x_collect_all(collect_all) {
-    x_node.attach(parent);
+    node().attach(parent);
   }
   group_core(const group_core&) = delete;
   group_core& operator=(const group_core&) = delete;
   ~group_core() {
     if (live() != 0) die();
     if (!x_observed) report_unobserved();
-    x_node.detach();
+    node().detach();
   }
 
-  cancel_node& node() noexcept { return x_node; }
+  cancel_node& node() noexcept { return *this; }
+  // Whose node of form::group this is.
+  static group_core& of(cancel_node& node) noexcept { return static_cast<group_core&>(static_cast<group_node&>(node)); }
   runtime_core& runtime() noexcept { return x_runtime; }
   std::size_t live() const noexcept {
     return x_left.load(std::memory_order_acquire) - (x_joined.load(std::memory_order_relaxed) ? 0 : 1);
@@ -63,7 +70,7 @@ class group_core : public goroutine_owner {
   bool collects_all() const noexcept { return x_collect_all; }
 
   void cancel(std::exception_ptr cause = nullptr) noexcept {
-    x_node.cancel(level_cancel, false, cause ? std::move(cause) : canceled_cause());
+    node().cancel(level_cancel, false, cause ? std::move(cause) : canceled_cause());
     drop_pending();
   }
 
@@ -73,28 +80,28 @@ class group_core : public goroutine_owner {
     std::uint64_t ticket = 0;
   };
   admission go(task<> root, std::source_location where, bool may_queue) {
-    using kind = admission::kind_t;
-    goroutine* g = make_goroutine(x_runtime.core.any_processor(), x_node, *this, std::move(root), where);
-    admission result{kind::started};
+    using outcome = admission::kind_t;
+    goroutine* g = make_goroutine(x_runtime.core.any_processor(), node(), *this, std::move(root), where);
+    admission result{outcome::started};
     if (!count_up()) {  // it has been joined, and is not open again
       discard_goroutine(*g);
-      return {kind::refused};
+      return {outcome::refused};
     }
-    if (x_node.due()) {
-      result.kind = kind::refused;
+    if (node().due()) {
+      result.kind = outcome::refused;
     } else if (x_limit != no_limit) {
       park_lock::guard hold(hashed_lock(this), nullptr);
       if (x_active < x_limit && x_pending.empty()) {
         ++x_active;
       } else if (!may_queue) {
-        result.kind = kind::refused;
+        result.kind = outcome::refused;
       } else {
-        result = {kind::queued, x_next_ticket++};
+        result = {outcome::queued, x_next_ticket++};
         x_pending.push(g);
       }
     }
-    if (result.kind == kind::started) x_runtime.core.schedule(g);
-    if (result.kind == kind::refused) {
+    if (result.kind == outcome::started) x_runtime.core.schedule(g);
+    if (result.kind == outcome::refused) {
       discard_goroutine(*g);
       count_down();
     }
@@ -117,7 +124,7 @@ class group_core : public goroutine_owner {
   // The owner joins. True: it must stay suspended, with leaf and stop set; the last child schedules it.
   bool begin_join(goroutine& g, bool stops_if_due) noexcept {
     drop_pending_if_due();
-    x_joiner = &g;
+    x_joiner.store(&g, std::memory_order_relaxed);
     x_joiner_stops_if_due = stops_if_due;
     x_joined.store(true, std::memory_order_relaxed);
     return x_left.fetch_sub(1, std::memory_order_acq_rel) != 1;
@@ -147,6 +154,19 @@ class group_core : public goroutine_owner {
     report_others(true);
   }
 
+  // For reports, a snapshot: what is out, and who waits for it (never dereferenced: it may have gone).
+  struct summary {
+    std::size_t live, queued, limit;
+    const goroutine* joiner;
+  };
+  summary summarize() noexcept {
+    park_lock::guard hold(hashed_lock(this), nullptr);
+    bool is_joined = x_joined.load(std::memory_order_relaxed);
+    auto left = x_left.load(std::memory_order_relaxed);
+    return {left - (is_joined || left == 0 ? 0 : 1), x_pending.size(), x_limit,
+            is_joined ? x_joiner.load(std::memory_order_relaxed) : nullptr};
+  }
+
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
     if (error) record({std::move(error), where});
     if (x_limit != no_limit) pass_slot_on();
@@ -163,7 +183,7 @@ class group_core : public goroutine_owner {
   }
   void count_down() noexcept {
     if (x_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    goroutine* joiner = x_joiner;
+    goroutine* joiner = x_joiner.load(std::memory_order_relaxed);
     if (x_joiner_stops_if_due && joiner->context.load(std::memory_order_relaxed)->due()) joiner->stop = true;
     wake(joiner);  // last touch: the joiner ends this group
   }
@@ -188,18 +208,18 @@ class group_core : public goroutine_owner {
   }
 
   void pass_slot_on() noexcept {
-    goroutine* next = nullptr;
+    goroutine* heir = nullptr;
     woken spawner;
     {
       park_lock::guard hold(hashed_lock(this), nullptr);
       --x_active;
-      if (!x_pending.empty() && !x_node.due()) {
-        next = static_cast<goroutine*>(x_pending.pop());
+      if (!x_pending.empty() && !node().due()) {
+        heir = static_cast<goroutine*>(x_pending.pop());
         ++x_active;
         call_ticket(x_called++, spawner);
       }
     }
-    if (next) x_runtime.core.schedule(next);
+    if (heir) x_runtime.core.schedule(heir);
     spawner.fire();
     drop_pending_if_due();
   }
@@ -214,7 +234,7 @@ class group_core : public goroutine_owner {
   }
 
   void drop_pending_if_due() noexcept {
-    if (x_limit != no_limit && x_node.due()) drop_pending();
+    if (x_limit != no_limit && node().due()) drop_pending();
   }
   // Queued children of a cancelled group never run.
   void drop_pending() noexcept {
@@ -240,14 +260,13 @@ class group_core : public goroutine_owner {
                  "runnel: a group was left with %zu live children: co_await wait() before it dies, or use "
                  "with_errgroup, which joins. Those that wait:\n",
                  live());
-    x_node.for_each_goroutine([](const goroutine& g) {
+    node().for_each_goroutine([](const goroutine& g) {
       std::fprintf(stderr, "  %s\n", started_at(g.where).c_str());
     });
     std::abort();
   }
 
   runtime_core& x_runtime;
-  cancel_node x_node;
   std::atomic<std::size_t> x_left{1};
   const std::size_t x_limit;
   std::size_t x_active = 0;
@@ -256,7 +275,7 @@ class group_core : public goroutine_owner {
   std::uint64_t x_next_ticket = 0;
   std::uint64_t x_called = 0;
   std::atomic<std::uint64_t> x_first_refused{UINT64_MAX};
-  goroutine* x_joiner = nullptr;
+  std::atomic<goroutine*> x_joiner{nullptr};
   std::atomic<bool> x_joined{false};
   bool x_joiner_stops_if_due = false;
   const bool x_collect_all;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 namespace runnel::detail {
@@ -13,22 +14,40 @@ namespace runnel::detail {
 //      ever null, so leaving a list has no special case, and leaving none changes nothing.
 //   2. A link does not know its list: whoever calls unlink() holds what guards that list.
 //   3. Links are trivially destructible and never leave a list by dying: their owner unlinks them first.
+//
+//   next   of a list_head: written under what guards the list (relaxed), read there, and anywhere by looks_empty(),
+//          as a hint. A writer cannot tell a head from a link, so every write is atomic; it is a plain store all the
+//          same.
 
-struct list_link {
+// may_alias: g++ 12 at -O2 holds that a store by way of a link cannot reach the ring that is a member of a list_head
+// (its type-based analysis; seen where pop_back() was inlined into a loop of two turns in frame_depot::give()), and
+// then goes on with a list's old end. tests/unit/detail/frame_pool_test.cpp has the case.
+struct [[gnu::may_alias]] list_link {
   list_link* next;
   list_link* prev;
 
+  /// For a link that is not looked at before it is put into a list.
+  struct unset {};
+
   constexpr list_link() noexcept : next(this), prev(this) {}
+  explicit list_link(unset) noexcept {}  // NOLINT: that is what it says
   list_link(const list_link&) = delete;
   list_link& operator=(const list_link&) = delete;
 
   [[nodiscard]] constexpr bool linked() const noexcept { return next != this; }
 };
 
+constexpr void set_next(list_link* link, list_link* next) noexcept {
+  if (std::is_constant_evaluated())
+    link->next = next;
+  else
+    __atomic_store_n(&link->next, next, __ATOMIC_RELAXED);  // relaxed: nobody concludes anything from a hint
+}
+
 /// Takes the link out of the list that it is in, if any. O(1).
 constexpr void unlink(list_link* link) noexcept {
   link->next->prev = link->prev;
-  link->prev->next = link->next;
+  set_next(link->prev, link->next);
   link->next = link->prev = link;
 }
 
@@ -44,6 +63,8 @@ class list_head {
   constexpr list_head() noexcept = default;
 
   [[nodiscard]] constexpr bool empty() const noexcept { return !x_ring.linked(); }
+  /// The same for somebody who does not hold what guards the list: a hint.
+  [[nodiscard]] bool looks_empty() const noexcept { return __atomic_load_n(&x_ring.next, __ATOMIC_RELAXED) == &x_ring; }
 
   /// The oldest, the newest; null when empty.
   [[nodiscard]] constexpr list_link* front() noexcept { return empty() ? nullptr : x_ring.next; }
@@ -57,6 +78,18 @@ class list_head {
   constexpr void push_back(list_link* link) noexcept { insert(x_ring.prev, link, &x_ring); }
   constexpr void push_front(list_link* link) noexcept { insert(&x_ring, link, x_ring.next); }
 
+  /// Takes front() out of a list that is not empty. Its pointers are stale afterwards, as those of an `unset` one.
+  constexpr void drop_front() noexcept {
+    list_link* second = x_ring.next->next;
+    set_next(&x_ring, second);
+    second->prev = &x_ring;
+  }
+  constexpr void drop_back() noexcept {
+    list_link* second = x_ring.prev->prev;
+    x_ring.prev = second;
+    second->next = &x_ring;
+  }
+
   /// Unlinked; null when empty.
   constexpr list_link* pop_front() noexcept { return pop(x_ring.next); }
   constexpr list_link* pop_back() noexcept { return pop(x_ring.prev); }
@@ -66,9 +99,10 @@ class list_head {
     if (other.empty()) return;
     list_link* first = other.x_ring.next;
     list_link* last = other.x_ring.prev;
-    other.x_ring.next = other.x_ring.prev = &other.x_ring;
+    other.x_ring.prev = &other.x_ring;
+    set_next(&other.x_ring, &other.x_ring);
     first->prev = x_ring.prev;
-    x_ring.prev->next = first;
+    set_next(x_ring.prev, first);
     last->next = &x_ring;
     x_ring.prev = last;
   }
@@ -76,8 +110,8 @@ class list_head {
  private:
   static constexpr void insert(list_link* before, list_link* link, list_link* after) noexcept {
     link->prev = before;
+    set_next(before, link);  // between the two, lest g++ makes one vector of them, which takes longer
     link->next = after;
-    before->next = link;
     after->prev = link;
   }
   constexpr list_link* pop(list_link* link) noexcept {
@@ -113,6 +147,7 @@ class fifo {
   [[nodiscard]] constexpr bool empty() const noexcept { return x_size == 0; }
   [[nodiscard]] constexpr std::size_t size() const noexcept { return x_size; }
   [[nodiscard]] constexpr fifo_link* front() const noexcept { return x_first; }
+  [[nodiscard]] constexpr fifo_link* back() const noexcept { return x_last; }
 
   /// The link must be in no fifo.
   constexpr void push(fifo_link* link) noexcept {

@@ -33,33 +33,38 @@ class park_lock {
 
   // Enters on behalf of processor `me` (null outside one). The token goes back to unlock().
   [[nodiscard]] bool lock(const void* me) noexcept {
-#if RUNNEL_HAS_MEMBARRIER
-    if (me && x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
-      x_inside.store(true, std::memory_order_relaxed);
-      // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our x_inside before
-      // our x_bias load, against revoke()'s x_bias store before its x_inside load.
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      if (x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
-        // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin
-        // part that we then held ourselves (invariant 2).
-        std::atomic_signal_fence(std::memory_order_acquire);
-        return true;
-      }
-      x_inside.store(false, std::memory_order_release);
-    }
+    if (me && enter_biased(me)) return true;
     lock_slow(me);
-#else
-    (void)me;
-    x_spin.lock();
-#endif
     return false;
   }
 
   void unlock(bool biased) noexcept {
     if (biased)
-      x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
+      leave_biased();
     else
       x_spin.unlock();
+  }
+
+  // Enters if the lock is biased to `me`, a processor. Out again by leave_biased().
+  [[nodiscard]] bool enter_biased([[maybe_unused]] const void* me) noexcept {
+#if RUNNEL_HAS_MEMBARRIER
+    if (x_bias.load(std::memory_order_relaxed) != me) [[unlikely]] return false;
+    x_inside.store(true, std::memory_order_relaxed);
+    // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our x_inside before
+    // our x_bias load, against revoke()'s x_bias store before its x_inside load.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (x_bias.load(std::memory_order_relaxed) == me) [[likely]] {
+      // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin part
+      // that we then held ourselves (invariant 2).
+      std::atomic_signal_fence(std::memory_order_acquire);
+      return true;
+    }
+    leave_biased();
+#endif
+    return false;
+  }
+  void leave_biased() noexcept {
+    x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
   }
 
   class guard {

@@ -11,10 +11,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace runnel::detail {
 
 class scheduler_core;
+class fork_join;
 
 // The door to a processor's private queues. The thread that pumps the processor goes in and out with plain stores;
 // a thief or a rescuer shuts it first, and pays for both.
@@ -22,43 +24,51 @@ class scheduler_core;
 // Invariants: at most one thread is inside. The owner never waits while it is inside, and does not nest.
 //
 //   x_inside  written by the owner only; read by a foreigner after heavy_fence()
-//   x_shut    written by the foreigner that holds x_foreign; read by the owner after light_fence()
+//   x_door    shut: written by the foreigner that holds x_foreign; read by the owner after a light fence. Otherwise
+//             open, or, where a light fence is not free, fenced: then the owner fences by itself
 class owner_gate {
  public:
 #if RUNNEL_HAS_MEMBARRIER
   void enter() noexcept {
+    if (!try_enter()) [[unlikely]] enter_fenced();
+  }
+  // Enters if the door is open; else it is for enter() to go on.
+  [[nodiscard]] bool try_enter() noexcept {
     x_inside.store(true, std::memory_order_relaxed);
-    light_fence();  // x_inside before x_shut, against x_shut before x_inside in enter_foreign()
-    if (x_shut.load(std::memory_order_acquire)) [[unlikely]] wait_outside();  // acquire: after leave_foreign()
+    std::atomic_signal_fence(std::memory_order_seq_cst);      // x_inside, then x_door, against enter_foreign()
+    return x_door.load(std::memory_order_acquire) == open;  // acquire: after leave_foreign()
   }
   void leave() noexcept { x_inside.store(false, std::memory_order_release); }  // before [shut] in enter_foreign()
 
   void enter_foreign() noexcept {
     x_foreign.lock();
-    x_shut.store(true, std::memory_order_relaxed);
+    x_door.store(shut, std::memory_order_relaxed);
     heavy_fence();
     while (x_inside.load(std::memory_order_acquire)) cpu_pause();  // [shut] acquire: after the owner's leave()
   }
   void leave_foreign() noexcept {
-    x_shut.store(false, std::memory_order_release);
+    x_door.store(not_shut(), std::memory_order_release);
     x_foreign.unlock();
   }
 
  private:
-  RUNNEL_NOINLINE void wait_outside() noexcept {
-    do {
+  static constexpr std::uint8_t open = 0, fenced = 1, shut = 2;
+  static std::uint8_t not_shut() noexcept { return asymmetric_fences ? open : fenced; }
+
+  RUNNEL_NOINLINE void enter_fenced() noexcept {
+    for (light_fence(); x_door.load(std::memory_order_acquire) == shut; light_fence()) {
       x_inside.store(false, std::memory_order_release);
-      while (x_shut.load(std::memory_order_acquire)) cpu_pause();
+      while (x_door.load(std::memory_order_acquire) == shut) cpu_pause();
       x_inside.store(true, std::memory_order_relaxed);
-      light_fence();
-    } while (x_shut.load(std::memory_order_acquire));
+    }
   }
 
   std::atomic<bool> x_inside{false};
-  std::atomic<bool> x_shut{false};
+  std::atomic<std::uint8_t> x_door{not_shut()};
   spinlock x_foreign;
 #else
   void enter() noexcept { x_lock.lock(); }
+  [[nodiscard]] bool try_enter() noexcept { return false; }
   void leave() noexcept { x_lock.unlock(); }
   void enter_foreign() noexcept { x_lock.lock(); }
   void leave_foreign() noexcept { x_lock.unlock(); }
@@ -85,21 +95,32 @@ struct alignas(cache_line * 2) processor {
   std::atomic<std::uint32_t> child_count{0};
   std::atomic<std::uint32_t> backlog{0};
 
-  std::uint32_t streak = 0;       // resumes in a row that came by run_next
   std::uint32_t transfers = 0;    // fork-join children entered by symmetric transfer since the pump last ran
+  fork_join* unsettled = nullptr; // the innermost join of which children have ended here, and were not counted yet
   std::atomic<std::uint32_t> progress{0};
   std::uintptr_t current = 0;     // what runs: a goroutine, or a fork-join child with bit 0 set (detail/goroutine.hpp)
   scheduler_core* core = nullptr;
   std::uint64_t random = 0;
   std::int64_t sampled_at = 0;    // ns; when the cost model was last told of
   std::uint32_t sampled_progress = 0;
+  static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64;
+  std::uint32_t sample_interval = frequent_samples;  // resumes
   bool unwinding = false;
+  bool shares_next = true;        // who is woken goes into the queue instead of run_next
   unsigned index = 0;
 
   alignas(cache_line) std::uint32_t seen_progress = 0;  // the monitor's
   std::int64_t seen_at = 0;
   static constexpr std::uint8_t not_posted = 0, posted_again = 1, posted_to_search = 2;
   std::atomic<std::uint8_t> posted{not_posted};
+
+  // Takes run_next, by the thread that pumps.
+  fifo_link* take_next() noexcept {
+    gate.enter();
+    fifo_link* g = std::exchange(run_next, nullptr);
+    gate.leave();
+    return g;
+  }
 
   // At the gate.
   void push_goroutine(fifo_link* g) noexcept {
@@ -117,10 +138,27 @@ struct alignas(cache_line * 2) processor {
   }
   void push_child(list_link* child) noexcept {
     children.push_back(child);
-    child_count.store(child_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    count_children(1);
   }
-  list_link* pop_newest_child() noexcept { return pop_child_by(&list_head::pop_back); }
-  list_link* pop_oldest_child() noexcept { return pop_child_by(&list_head::pop_front); }
+  void count_children(std::uint32_t n) noexcept {  // that were pushed
+    child_count.store(child_count.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  list_link* pop_newest_child() noexcept {
+    list_link* child = children.back();
+    if (child) drop_newest_child();
+    return child;
+  }
+  void drop_newest_child() noexcept {
+    children.drop_back();
+    child_count.store(child_count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  }
+  list_link* pop_oldest_child() noexcept {
+    list_link* child = children.front();
+    if (!child) return nullptr;
+    children.drop_front();
+    child_count.store(child_count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    return child;
+  }
 
   std::uint64_t next_random() noexcept {  // xorshift64*
     random ^= random >> 12;
@@ -129,13 +167,6 @@ struct alignas(cache_line * 2) processor {
     return random * 0x2545F4914F6CDD1Dull;
   }
 
- private:
-  list_link* pop_child_by(list_link* (list_head::*pop)() noexcept) noexcept {
-    auto n = child_count.load(std::memory_order_relaxed);
-    if (n == 0) return nullptr;
-    child_count.store(n - 1, std::memory_order_relaxed);
-    return (children.*pop)();
-  }
 };
 
 RUNNEL_SHARED inline constinit thread_local processor* t_processor = nullptr;

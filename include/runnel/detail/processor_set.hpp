@@ -28,6 +28,7 @@ class pump_host {
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
+  virtual bool on_asio() const noexcept { return false; }             // an asio_host
 
  protected:
   ~pump_host() = default;
@@ -50,12 +51,35 @@ class processor_set {
   processor_set& operator=(const processor_set&) = delete;
 
   unsigned concurrency() const noexcept { return x_concurrency; }
+  // Of everything that is left to chance. Before anything runs.
+  void seed(std::uint64_t s) noexcept {
+    for (auto& p : x_processors)
+      p.random = (s ^ s >> 31) * 0xBF58476D1CE4E5B9ull ^ 0x9E3779B97F4A7C15ull * (p.index + 2);
+    for (auto& p : x_processors)
+      if (p.random == 0) p.random = 1;  // the one state that xorshift never leaves
+  }
   pump_host& host() noexcept { return x_host; }
   std::int64_t now() const noexcept { return x_host.now(); }
   // When nothing lives any more: nobody who woke somebody touches this set after it returns.
   void wait_for_injectors() const noexcept {
     while (x_injecting.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   }
+  // Visits the goroutines that are in a queue, for reports. It keeps the processors out of their queues meanwhile, one
+  // after the other: f does little, and neither allocates nor calls anybody.
+  template <class F> void for_each_queued(F&& f) noexcept {
+    auto visit = [&](const fifo& queue) {
+      for (fifo_link* g = queue.front(); g; g = g->next) f(*g);
+    };
+    for (auto& p : x_processors) {
+      p.gate.enter_foreign();
+      if (p.run_next) f(*p.run_next);
+      visit(p.goroutines);
+      p.gate.leave_foreign();
+    }
+    std::lock_guard hold(x_injected_lock);
+    visit(x_injected);
+  }
+  bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
   bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
   bool any_idle() const noexcept { return x_idle_count.load(std::memory_order_relaxed) != 0; }
 
@@ -85,7 +109,6 @@ class processor_set {
     chain.push(g);
     inject(chain);
   }
-  bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
   // A fair share of what was injected.
   fifo take_injected() noexcept {
     fifo share;

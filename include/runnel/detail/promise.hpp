@@ -47,6 +47,15 @@ struct link {
   const link_ops* ops = nullptr;
 };
 
+template <class Slot>
+[[noreturn]] RUNNEL_NOINLINE void rethrow_error(Slot& slot) {
+  std::rethrow_exception(slot.take_error());
+}
+template <class Slot>
+RUNNEL_NOINLINE void drop_error(Slot& slot) noexcept {
+  (void)slot.take_error();
+}
+
 // The result that a task leaves for its awaiter. Trivially destructible on purpose: a frame that is unwound never
 // produced a result, and take() ends the life of what is there.
 template <class T>
@@ -58,7 +67,7 @@ struct result_slot {
   };
   state x_state = state::empty;
 
-  constexpr result_slot() noexcept : bytes{} {}
+  result_slot() noexcept {}  // NOLINT: nothing is there before `x_state` says so
   template <class... A>
   void emplace(A&&... a) {
     std::construct_at(value_ptr(), std::forward<A>(a)...);
@@ -70,22 +79,27 @@ struct result_slot {
   }
   bool failed() const noexcept { return x_state == state::error; }
   bool has_value() const noexcept { return x_state == state::value; }
-  T take() {
-    if (failed()) [[unlikely]] std::rethrow_exception(take_error());
+  RUNNEL_ALWAYS_INLINE T take() {
+    if (failed()) [[unlikely]] rethrow_error(*this);
     struct ender {
       result_slot& slot;
-      ~ender() { slot.discard(); }
+      RUNNEL_ALWAYS_INLINE ~ender() {
+        std::destroy_at(slot.value_ptr());
+        slot.x_state = state::empty;
+      }
     } end{*this};
     return std::move(*value_ptr());
   }
   std::exception_ptr take_error() noexcept {
     std::exception_ptr e = std::move(*error_ptr());
-    discard();
+    std::destroy_at(error_ptr());
+    x_state = state::empty;
     return e;
   }
-  void discard() noexcept {
-    if (x_state == state::value) std::destroy_at(value_ptr());
-    if (x_state == state::error) std::destroy_at(error_ptr());
+  RUNNEL_ALWAYS_INLINE void discard() noexcept {
+    if constexpr (!std::is_trivially_destructible_v<T>)
+      if (x_state == state::value) std::destroy_at(value_ptr());
+    if (x_state == state::error) [[unlikely]] drop_error(*this);
     x_state = state::empty;
   }
 
@@ -107,7 +121,7 @@ struct result_slot<T&> {
   bool failed() const noexcept { return x_error.failed(); }
   bool has_value() const noexcept { return x_value; }
   T& take() {
-    if (failed()) [[unlikely]] std::rethrow_exception(take_error());
+    if (failed()) [[unlikely]] rethrow_error(*this);
     return *x_value;
   }
   std::exception_ptr take_error() noexcept { return x_error.take_error(); }
@@ -125,8 +139,8 @@ struct result_slot<void> {
   }
   bool failed() const noexcept { return x_error; }
   bool has_value() const noexcept { return !x_error; }
-  void take() {
-    if (failed()) [[unlikely]] std::rethrow_exception(take_error());
+  RUNNEL_ALWAYS_INLINE void take() {
+    if (failed()) [[unlikely]] rethrow_error(*this);
   }
   std::exception_ptr take_error() noexcept {
     auto* held = std::launder(reinterpret_cast<std::exception_ptr*>(&x_error));
@@ -135,14 +149,16 @@ struct result_slot<void> {
     x_error = nullptr;
     return e;
   }
-  void discard() noexcept {
-    if (failed()) take_error();
+  RUNNEL_ALWAYS_INLINE void discard() noexcept {
+    if (failed()) [[unlikely]] drop_error(*this);
   }
 };
 
 template <class T>
 struct task_link : link {
   result_slot<T> result;
+  task_link() noexcept = default;
+  explicit task_link(const link_ops& o) noexcept : link{nullptr, &o} {}
 };
 
 // The first base of every promise, so that frame and promise convert into each other by a constant.
@@ -228,7 +244,7 @@ class operation_awaiter {
   auto await_suspend(std::coroutine_handle<Promise> h) const {
     return x_op.suspend(&h.promise());
   }
-  decltype(auto) await_resume() const { return x_op.resume(); }
+  RUNNEL_ALWAYS_INLINE decltype(auto) await_resume() const { return x_op.resume(); }
 
  private:
   Operation& x_op;

@@ -5,6 +5,7 @@
 
 #include <runnel/detail/context_node.hpp>
 #include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/goroutine_registry.hpp>
 #include <runnel/detail/scheduler_core.hpp>
 #include <runnel/detail/spawn.hpp>
 #include <runnel/detail/spawn_place.hpp>
@@ -42,7 +43,16 @@ struct runtime_options {
   std::int64_t grace_ns = 5'000'000'000;       // between cancel and kill
   std::int64_t kill_grace_ns = 1'000'000'000;  // between kill and the report
   bool leak_stuck = false;                     // go on after the report; else abort
+  std::uint64_t seed = 0;                      // of what is left to chance
+  bool tracks_goroutines = false;              // numbers them, and knows those that have never waited
 };
+
+// Every runtime that has not ended, for reports. Who holds the mutex keeps them from ending.
+struct runtime_list {
+  std::mutex mutex;
+  list_head runtimes;
+};
+inline constinit runtime_list the_runtimes;
 
 // A goroutine that waits for its reason to start, and dies with its runtime if that does not come.
 struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
@@ -65,10 +75,25 @@ class runtime_core : public goroutine_owner {
     canceled_cause();  // made now, so that cancelling never allocates
     deadline_cause();
     core.set_environment(this);
+    core.seed(x_options.seed);
+    if (x_options.tracks_goroutines) {
+      tracker = std::make_unique<goroutine_registry>(false);
+      core.set_observer(tracker.get());
+    }
   }
   runtime_core(const runtime_core&) = delete;
   runtime_core& operator=(const runtime_core&) = delete;
-  ~runtime_core() { root.release(); }
+  ~runtime_core() {
+    leave_list();
+    root.release();
+  }
+  // Joins the_runtimes. By whoever makes the host, when that is complete: reports ask it what time it is.
+  void join_list() noexcept {
+    std::lock_guard hold(the_runtimes.mutex);
+    the_runtimes.runtimes.push_back(&x_entry);
+  }
+  // Of an entry of the_runtimes.
+  static runtime_core& of(list_link& in_list) noexcept { return static_cast<entry&>(in_list).runtime; }
 
   static runtime_core& of(const goroutine& g) noexcept { return *static_cast<runtime_core*>(g.core().environment()); }
   // The runtime that runs the calling code; null outside of one.
@@ -128,6 +153,7 @@ class runtime_core : public goroutine_owner {
   }
   // Nothing lives, and nothing will.
   void end() noexcept {
+    leave_list();
     std::unique_lock hold(x_ended_mutex);
     x_end = true;
     while (list_link* first = x_prepared.pop_front()) {
@@ -192,8 +218,18 @@ class runtime_core : public goroutine_owner {
   scheduler_core core;
   timer_service timers;
   context_node& root;
+  std::unique_ptr<goroutine_registry> tracker;  // null: goroutines are not tracked
 
  private:
+  struct entry : list_link {
+    runtime_core& runtime;
+    explicit entry(runtime_core& r) noexcept : runtime(r) {}
+  };
+  void leave_list() noexcept {
+    std::lock_guard hold(the_runtimes.mutex);
+    unlink(&x_entry);
+  }
+
   void count_up() noexcept {
     auto n = x_live.load(std::memory_order_relaxed);
     while (n != 0)
@@ -261,6 +297,7 @@ class runtime_core : public goroutine_owner {
   std::condition_variable x_ended;
   bool x_end = false;
   list_head x_prepared;  // guarded by x_ended_mutex
+  entry x_entry{*this};  // guarded by the_runtimes.mutex
 };
 
 }  // namespace detail

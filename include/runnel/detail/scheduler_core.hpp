@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/chooser.hpp>
 #include <runnel/detail/cost_model.hpp>
 #include <runnel/detail/frame_tender.hpp>
 #include <runnel/detail/intrusive_list.hpp>
@@ -17,15 +18,6 @@
 #include <vector>
 
 namespace runnel::detail {
-
-// Which of n runnable goroutines is resumed next. Null: the scheduler's own order.
-class chooser {
- public:
-  virtual std::size_t choose(std::size_t n) noexcept = 0;
-
- protected:
-  ~chooser() = default;
-};
 
 // Work is private to the processor that made it, until somebody could use it: a cost model decides what is worth
 // waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a monitor, which runs
@@ -41,13 +33,22 @@ class scheduler_core : public processor_set {
     for (auto& p : x_processors) {
       p.core = this;
       p.index = index++;
-      p.random = 0x9E3779B97F4A7C15ull * (index + 1);
     }
+    seed(0);
+    for (auto& p : x_processors) p.shares_next = shares_next();
   }
   scheduler_core(const scheduler_core&) = delete;
   scheduler_core& operator=(const scheduler_core&) = delete;
 
+  // The seams (detail/chooser.hpp), set before anything runs. Null: the scheduler's own order, and nobody watches.
   void set_chooser(chooser* c) noexcept { x_chooser = c; }
+  bool has_chooser() const noexcept { return x_chooser; }
+  void set_observer(run_observer* o) noexcept { x_observer = o; }
+  run_observer* observer() const noexcept { return x_observer; }
+  // One of n equals, for whoever must be fair.
+  std::size_t draw(processor& p, std::size_t n) noexcept {
+    return x_chooser ? x_chooser->draw(n) : static_cast<std::size_t>(p.next_random() % n);
+  }
   // Whose scheduler this is (runtime_core), for those who find a goroutine and need its runtime.
   void* environment() const noexcept { return x_environment; }
   void set_environment(void* e) noexcept { x_environment = e; }
@@ -72,15 +73,22 @@ class scheduler_core : public processor_set {
   }
 
   void schedule_next(processor& p, fifo_link* g) noexcept {
-    if (x_cost.coarse() && x_concurrency > 1) return push(p, g);
+    if (p.shares_next) [[unlikely]] return push(p, g);
     p.gate.enter();
     fifo_link* displaced = std::exchange(p.run_next, g);
-    if (displaced) p.push_goroutine(displaced);
     p.gate.leave();
-    if (displaced) offer(p);
+    if (displaced) push(p, displaced);
+  }
+  // The same where that is easy. False if it is not, and nothing has been done.
+  static bool try_schedule_next(processor& p, fifo_link* g) noexcept {
+    if (p.shares_next || !p.gate.try_enter()) [[unlikely]] return false;
+    bool vacant = !p.run_next;
+    if (vacant) p.run_next = g;
+    p.gate.leave();
+    return vacant;
   }
 
-  void push(processor& p, fifo_link* g) noexcept {
+  RUNNEL_NOINLINE void push(processor& p, fifo_link* g) noexcept {
     p.gate.enter();
     p.push_goroutine(g);
     p.gate.leave();
@@ -108,12 +116,6 @@ class scheduler_core : public processor_set {
     else
       ensure_monitor();
   }
-  list_link* pop_child(processor& p) noexcept {
-    p.gate.enter();
-    list_link* child = p.pop_newest_child();
-    p.gate.leave();
-    return child;
-  }
 
   // A pump that was posted. Does nothing if somebody else has run it already (help()).
   template <class Run>
@@ -139,35 +141,39 @@ class scheduler_core : public processor_set {
     if (any_idle()) ensure_monitor();
     p.sampled_at = now();
     p.sampled_progress = p.progress.load(std::memory_order_relaxed);
-    int budget = pump_budget;
+    std::uint32_t progress = p.sampled_progress;
+    const std::uint32_t began = progress;
+    const bool chosen = x_chooser;
     for (;;) {
-      item next = take(p);
-      if (!next) next = search(p, searching);
+      item next;
+      if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
       if (!next) {
-        set_this_processor(outer);
-        x_tender.pump_ends(x_host);
-        become_idle(p, searching);  // last touch of p: another pump may have it
-        if (!all_idle()) ensure_monitor();
-        return;
-      }
-      if (searching) {
-        searching = false;
-        found_something();
+        next = take<Run>(p, progress);
+        if (!next) next = search(p, searching);
+        if (!next) break;
+        if (std::exchange(searching, false)) found_something();
       }
       p.transfers = 0;
-      if (next.goroutine)
+      if (next.goroutine) [[likely]]
         Run::goroutine(p, next.goroutine);
       else
         Run::child(p, next.child);
-      auto progress = p.progress.load(std::memory_order_relaxed) + 1;
+      if (p.unsettled) [[unlikely]] Run::settle(p);
+      progress = p.progress.load(std::memory_order_relaxed) + 1;
       p.progress.store(progress, std::memory_order_relaxed);
-      if (progress - p.sampled_progress >= sample_interval && sample(p, progress) > longest_pump) budget = 1;
-      if (--budget <= 0) {
+      if (progress - p.sampled_progress < p.sample_interval) [[likely]] continue;
+      if (sample(p, progress) > longest_pump || progress - began >= longest_turn) {
+        p.current = 0;
         set_this_processor(outer);
         post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
         return;
       }
     }
+    p.current = 0;
+    set_this_processor(outer);
+    x_tender.pump_ends(x_host);
+    become_idle(p, searching);  // last touch of p: another pump may have it
+    if (!all_idle()) ensure_monitor();
   }
 
  public:
@@ -207,9 +213,10 @@ class scheduler_core : public processor_set {
     explicit operator bool() const noexcept { return goroutine || child; }
   };
 
-  static constexpr int pump_budget = 256;
-  static constexpr std::uint32_t sample_interval = 32;
-  static constexpr std::uint32_t longest_streak = 16;
+  // In resumes:
+  static constexpr std::uint32_t streak = 16;         // every so often run_next goes behind the others
+  static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children
+  static constexpr std::uint32_t longest_turn = 256;  // then Asio gets a turn
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
   static constexpr std::int64_t search_spin = 4'000;         // ns
   static constexpr std::uint32_t steal_at_most = 64;
@@ -230,42 +237,33 @@ class scheduler_core : public processor_set {
       ensure_monitor();
   }
 
-  item take(processor& p) noexcept {
+  template <class Run>
+  item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool fair_turn = p.progress.load(std::memory_order_relaxed) % sample_interval == sample_interval - 1;
-    if (fair_turn)
+    bool goroutines_first = progress % injected_every == 0;
+    if (goroutines_first)
       if (fifo_link* g = take_injected(p)) return {g, nullptr};
     item next;
     p.gate.enter();
-    if (p.run_next && !(fair_turn && !p.goroutines.empty())) {
-      if (++p.streak < longest_streak || (p.goroutines.empty() && p.children.empty())) {
-        next.goroutine = std::exchange(p.run_next, nullptr);
-        p.gate.leave();
-        return next;
-      }
-      p.push_goroutine(std::exchange(p.run_next, nullptr));
-    }
-    if (!fair_turn || p.goroutines.empty()) next.child = p.pop_newest_child();
+    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
+    if (!goroutines_first || p.goroutines.empty()) next.child = p.pop_newest_child();
     if (!next.child && !p.goroutines.empty()) {
       next.goroutine = p.pop_goroutine();
-      p.streak = 0;
+      Run::fetch_next(p.goroutines.front());  // at the gate: outside, a thief may have it
     }
     p.gate.leave();
     return next;
   }
 
   RUNNEL_NOINLINE item take_chosen(processor& p) noexcept {
-    while (fifo_link* g = take_injected(p)) p.push_goroutine(g);
-    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
-    std::size_t n = p.goroutines.size() + (p.children.empty() ? 0 : 1);
-    if (n == 0) return {};
-    std::size_t pick = x_chooser->choose(n);
-    if (pick >= p.goroutines.size()) return {nullptr, p.pop_newest_child()};
-    while (pick-- > 0) p.push_goroutine(p.pop_goroutine());
-    return {p.pop_goroutine(), nullptr};
+    for (fifo share; !(share = processor_set::take_injected()).empty(); p.append_goroutines(share))
+      x_chooser->injected(share.size());
+    auto [g, child] = detail::take_chosen(p, *x_chooser);
+    return {g, child};
   }
 
   RUNNEL_NOINLINE item search(processor& p, bool& searching) noexcept {
+    if (x_chooser) return {};  // it has seen all that there is
     if (fifo_link* g = take_injected(p)) return {g, nullptr};
     if (x_concurrency == 1) return {};
     if (!searching) {
@@ -377,15 +375,20 @@ class scheduler_core : public processor_set {
     std::int64_t at = now();
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
     x_cost.sample(elapsed, progress - std::exchange(p.sampled_progress, progress));
+    p.shares_next = shares_next();
+    p.sample_interval = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
     offer(p);
     return elapsed;
   }
+
+  bool shares_next() const noexcept { return x_cost.coarse() && x_concurrency > 1; }
 
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
   cost_model x_cost;
   std::atomic<bool> x_monitor_armed{false};
   std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
+  run_observer* x_observer = nullptr;
   frame_tender x_tender;
 };
 

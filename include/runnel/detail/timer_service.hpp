@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -32,14 +33,15 @@ class timer_host {
 };
 
 struct service_timer : timer_entry {
-  const bool calls;  // a callback_timer; else a sleep_timer
-  explicit service_timer(bool c) noexcept : calls(c) {}
+  enum class kind_t : std::uint8_t { sleep, callback, tick };
+  const kind_t kind;
+  explicit service_timer(kind_t k) noexcept : kind(k) {}
 };
 
 // A sleeping goroutine: parked plainly under the service's lock; its waiter is the wheel's entry.
 struct sleep_timer : service_timer {
   goroutine* g = nullptr;
-  sleep_timer() noexcept : service_timer(false) {}
+  sleep_timer() noexcept : service_timer(kind_t::sleep) {}
 };
 
 // A timer that calls somebody.
@@ -50,11 +52,20 @@ struct callback_timer : service_timer {
   enum class state_t : std::uint8_t { idle, armed, firing };
   std::atomic<state_t> state{state_t::idle};
   void (*fire)(callback_timer&) noexcept = nullptr;  // called with no lock held; may schedule, and nothing else
-  callback_timer() noexcept : service_timer(true) {}
+  callback_timer() noexcept : service_timer(kind_t::callback) {}
+};
+
+// A timer that others wait for, by a queue of their own that is guarded by the service's lock.
+struct tick_timer : service_timer {
+  // Called under that lock, out of the wheel, when due_ns has come. May claim, and appends whom to wake to `woken`.
+  // Returns true to be put in again, with another due_ns.
+  bool (*expire)(tick_timer&, std::int64_t now, fifo& woken) noexcept = nullptr;
+  tick_timer() noexcept : service_timer(kind_t::tick) {}
 };
 
 // Invariants:
-//   1. The wheel changes only under x_lock. Nothing is fired under it but sleepers, which are claimed there.
+//   1. The wheel changes only under x_lock. Nothing is fired under it but sleepers and ticks, which claim there whom
+//      they wake.
 //   2. x_armed_for is at most the due time of the earliest entry whenever x_lock is free and no on_timer() is on
 //      its way to re-arm.
 //   3. Whoever changes x_armed_for to what is earlier, or to INT64_MAX, calls set_timer() after leaving x_lock.
@@ -83,8 +94,9 @@ class timer_service {
     if (idle) x_host.set_timer();
   }
 
-  // Under lock(): lists a sleeper. Returns whether set_host() is to be called, once the lock is left.
+  // Under lock(): lists a sleeper, or a tick. Returns whether set_host() is to be called, once the lock is left.
   bool add_sleeper(sleep_timer& t) noexcept { return add(t); }
+  bool add_tick(tick_timer& t) noexcept { return add(t); }
   void set_host() noexcept { x_host.set_timer(); }
 
   void arm(callback_timer& t, std::int64_t due_ns) noexcept {
@@ -118,26 +130,34 @@ class timer_service {
     std::int64_t next;
     {
       park_lock::guard hold(x_lock, nullptr);
-      x_wheel.advance(now, [&](timer_entry& entry) {
-        if (static_cast<service_timer&>(entry).calls) {
-          static_cast<callback_timer&>(static_cast<service_timer&>(entry))
-              .state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
-          callbacks.push_back(&entry);
-        } else {
-          goroutine* g =
-              static_cast<sleep_timer&>(static_cast<service_timer&>(entry)).g;  // the claim, as of any plain waiter
-          g->word.store(0, std::memory_order_release);
-          woken.push(g);
-        }
-      });
+      x_wheel.advance(now, [&](timer_entry& entry) { expire(entry, now, callbacks, woken); });
       next = x_armed_for = x_wheel.next_due();
     }
-    while (list_link* link = callbacks.pop_front()) {
-      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
-      timer.fire(timer);
-      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
-    }
+    call(callbacks);
     if (next != INT64_MAX) x_host.set_timer();  // which asks what is wanted by now
+  }
+
+  // For a clock that jumps, and somebody who chooses the order. When to call take_due(); INT64_MAX: no timer is set.
+  std::int64_t next_due() noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    return x_wheel.next_due();
+  }
+  // Moves what is due to the end of a list. It stays armed there: it may still be disarmed, or its sleeper cancelled.
+  void take_due(std::int64_t now, list_head& due) noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    x_wheel.advance(now, [&](timer_entry& entry) { due.push_back(&entry); });
+  }
+  // Fires the nth of that list. Appends who is to be woken to `woken`.
+  void fire_nth(list_head& due, std::size_t nth, std::int64_t now, fifo& woken) noexcept {
+    list_head callbacks;
+    {
+      park_lock::guard hold(x_lock, nullptr);
+      list_link* link = due.first();
+      while (nth-- > 0) link = link->next;
+      unlink(link);
+      expire(*static_cast<timer_entry*>(link), now, callbacks, woken);
+    }
+    call(callbacks);
   }
 
   bool empty() noexcept {
@@ -167,6 +187,29 @@ class timer_service {
     if (t.due_ns >= x_armed_for) return false;
     x_armed_for = t.due_ns;
     return true;
+  }
+
+  // Under x_lock, of an entry that has been taken out.
+  void expire(timer_entry& entry, std::int64_t now, list_head& callbacks, fifo& woken) noexcept {
+    auto& timer = static_cast<service_timer&>(entry);
+    if (timer.kind == service_timer::kind_t::sleep) {
+      goroutine* g = static_cast<sleep_timer&>(timer).g;
+      g->word.store(0, std::memory_order_release);  // the claim, as of any plain waiter
+      woken.push(g);
+    } else if (timer.kind == service_timer::kind_t::callback) {
+      static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+      callbacks.push_back(&entry);
+    } else {
+      auto& tick = static_cast<tick_timer&>(timer);
+      if (tick.expire(tick, now, woken)) x_wheel.add(tick);
+    }
+  }
+  static void call(list_head& callbacks) noexcept {
+    while (list_link* link = callbacks.pop_front()) {
+      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
+      timer.fire(timer);
+      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
+    }
   }
 
   timer_host& x_host;

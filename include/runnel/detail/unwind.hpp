@@ -9,6 +9,7 @@
 #include <runnel/detail/promise.hpp>
 #include <runnel/error.hpp>
 
+#include <cstdint>
 #include <exception>
 
 namespace runnel::detail {
@@ -77,16 +78,28 @@ struct unwinding_exception {};
 
 // How a processor runs what it takes from its queues.
 struct run_policy {
-  static void goroutine(processor& p, fifo_link* item) noexcept {
+  // Who has waited in a queue for long is no longer in the cache: the next one's frame, and the one after that, are
+  // fetched while others run.
+  static void fetch_next(fifo_link* next) noexcept {
+    if (!next) return;
+    auto* frame = reinterpret_cast<const char*>(static_cast<detail::goroutine*>(next)->leaf());
+    __builtin_prefetch(frame - promise_offset);
+    __builtin_prefetch(frame - promise_offset + cache_line);
+    __builtin_prefetch(frame - promise_offset + 2 * cache_line);
+    if (next->next) {
+      __builtin_prefetch(next->next);
+      __builtin_prefetch(reinterpret_cast<const char*>(next->next) + cache_line);
+    }
+  }
+
+  static void goroutine(processor& p, fifo_link* item,
+                        std::uint8_t budget = detail::goroutine::full_budget) noexcept {
     auto& g = *static_cast<detail::goroutine*>(item);
-    g.proc = &p;
-    g.budget = detail::goroutine::full_budget;
-    p.current = reinterpret_cast<std::uintptr_t>(&g);
+    enter(p, g, budget);
     if (g.stop) [[unlikely]]
       unwind_and_go_on(p, g);
     else
       resume(g.leaf());
-    p.current = 0;
   }
 
   static void child(processor& p, list_link* item) noexcept {
@@ -96,7 +109,12 @@ struct run_policy {
     } else {
       resume(fork_join::enter(p, child));
     }
-    p.current = 0;
+  }
+
+  // Counts the children that have ended on p; the parents of those that were the last go on.
+  RUNNEL_NOINLINE static void settle(processor& p) noexcept {
+    while (p.unsettled)
+      if (promise_base* parent = fork_join::settle(p)) resume(parent);
   }
 
  private:
@@ -118,8 +136,7 @@ struct run_policy {
         for (std::uint32_t n = 0; g; g = ++n < longest_batch ? next_stopped(p) : nullptr) {
           if (n != 0) p.progress.store(p.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
           g->stop = false;
-          g->proc = &p;
-          p.current = reinterpret_cast<std::uintptr_t>(g);
+          enter(p, *g);
           promise_base* frame = unwind(p, g);
           if (!frame) continue;
           if (p.current & 1) {
@@ -147,6 +164,7 @@ struct run_policy {
   static constexpr std::uint32_t longest_batch = 64;
 
   static detail::goroutine* next_stopped(processor& p) noexcept {
+    if (p.core->has_chooser()) return nullptr;
     p.gate.enter();
     detail::goroutine* g = nullptr;
     if (!p.goroutines.empty() && static_cast<detail::goroutine*>(p.goroutines.front())->stop)

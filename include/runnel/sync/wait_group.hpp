@@ -88,7 +88,7 @@ class wait_group {
 
    private:
     wait_group& x_group;
-    detail::waiter x_waiter;
+    detail::waiter x_waiter{detail::waiter::reason_t::zero_count};
   };
 
   struct count_down {

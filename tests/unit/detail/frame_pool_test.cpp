@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -241,6 +242,35 @@ TEST(frame_pool, a_million_live_blocks_and_their_memory_goes_back_after_trim) {
   }
   EXPECT_GE(gone, 990);
 #endif
+}
+
+// Slabs that were not needed for an interval go back two at a time, whenever another becomes spare.
+TEST(frame_pool, what_goes_back_two_at_a_time_is_counted) {
+  frame_deallocate(frame_allocate(256), 256);  // this thread has its cache
+  frame_pool_trim();
+  auto before = frame_pool_stats();
+  auto fill_and_free = [] {
+    std::vector<void*> blocks(16 * mebi / 256);
+    for (void*& b : blocks) b = frame_allocate(256);
+    for (void* b : blocks) frame_deallocate(b, 256);
+  };
+  auto wait = [] {
+    auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(frame_slab_store::interval);
+    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  };
+  auto free_slabs = [](std::size_t n) {
+    std::vector<void*> blocks(n * frame_slab_size / 4096);
+    for (void*& b : blocks) b = frame_allocate(4096);
+    for (void* b : blocks) frame_deallocate(b, 4096);
+  };
+  fill_and_free();
+  for (int i = 0; i < 3; ++i) {
+    wait();
+    free_slabs(40);
+  }
+  EXPECT_LT(frame_pool_stats().spare_bytes, 16 * mebi) << "nothing went back";
+  frame_pool_trim();
+  EXPECT_EQ(frame_pool_stats().held_bytes, before.held_bytes);
 }
 
 TEST(frame_pool, freed_memory_serves_other_sizes) {

@@ -1,0 +1,16 @@
+// EXPECT: will be destroyed at the end of the full-expression
+// FLAGS: -Werror
+// COMPILER: clang
+// SPDX-License-Identifier: BSL-1.0
+
+#include <runnel/chan.hpp>
+#include <runnel/select.hpp>
+
+runnel::task<> waits(runnel::chan<int> a, runnel::chan<int> b) {
+#ifdef RUNNEL_CONTROL
+  co_await runnel::select(a.recv(), b.recv());
+#else
+  auto either = runnel::select(a.recv(), b.recv());
+  co_await either;
+#endif
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSL-1.0
+// dump: the tree of a running program, with and without tracking, on request and on SIGQUIT.
+#include <runnel/all.hpp>
+#include <runnel/chan.hpp>
+#include <runnel/context.hpp>
+#include <runnel/dump.hpp>
+#include <runnel/errgroup.hpp>
+#include <runnel/go.hpp>
+#include <runnel/run.hpp>
+#include <runnel/runtime.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
+#include <runnel/with_context.hpp>
+
+#include "support/until.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+namespace rn = runnel;
+using namespace std::chrono_literals;
+using test_support::wait_until;
+
+rn::task<> receive(rn::chan<int> ch) { (void)co_await ch.recv(); }
+
+template <class... Of> std::string dumped(Of&... of) {
+  std::ostringstream out;
+  rn::dump(out, of...);
+  return out.str();
+}
+// Dumps until the text is there; the last dump.
+template <class Runtime> std::string dumped_with(Runtime& rt, const std::string& text) {
+  std::string last;
+  EXPECT_TRUE(wait_until([&] { return (last = dumped(rt)).find(text) != std::string::npos; })) << last;
+  return last;
+}
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+std::string line_with(const std::string& text, const std::string& part) {
+  std::size_t at = text.find(part);
+  if (at == std::string::npos) return "no line has it: " + text;
+  std::size_t begin = text.rfind('\n', at);
+  begin = begin == std::string::npos ? 0 : begin + 1;
+  return text.substr(begin, text.find('\n', at) - begin);
+}
+int depth_of(const std::string& text, const std::string& part) {
+  return static_cast<int>(line_with(text, part).find_first_not_of(' ')) / 2;
+}
+
+TEST(dump, tells_who_waits_for_what_and_where_it_was_started) {
+  rn::runtime rt(rn::threads(2));
+  rn::chan<int> ch(3);
+  int line = __LINE__ + 1;
+  rt.go(receive, ch);
+  std::string text = dumped_with(rt, "to receive from channel 1 (0 of 3)");
+  EXPECT_TRUE(has(text, "dump_test.cpp:" + std::to_string(line))) << text;
+  EXPECT_TRUE(has(text, "1 goroutine, 2 processors")) << text;
+  EXPECT_TRUE(has(text, "runtime_options::track_goroutines")) << text;
+}
+
+TEST(dump, tells_the_tree) {
+  rn::runtime rt(rn::threads(1));
+  rn::chan<int> ch(0);
+  rt.go([&]() -> rn::task<> {
+    co_await rn::with_timeout(1h, rn::with_errgroup(rn::limit(2), [&](rn::errgroup& g) -> rn::task<> {
+      for (int i = 0; i < 3; ++i) g.go(receive, ch);
+      co_await rn::all(receive(ch), receive(ch));
+    }));
+  });
+  std::string text = dumped_with(rt, "all or race: 2 children");
+  text = dumped_with(rt, "group: 3 children, limit 2, 1 queued");
+  EXPECT_TRUE(has(text, "deadline in 3.6e+03s") || has(text, "deadline in 3600s")) << text;
+  EXPECT_EQ(depth_of(text, "context"), 0) << text;
+  EXPECT_EQ(depth_of(text, "scope, deadline in "), 1) << text;
+  EXPECT_EQ(depth_of(text, "group: "), 2) << text;
+  EXPECT_EQ(depth_of(text, "all or race: "), 3) << text;
+  EXPECT_TRUE(has(line_with(text, "for 2 children of an all or race"), "goroutine, started at")) << text;
+}
+
+TEST(dump, of_a_runtime_that_tracks_knows_numbers_and_times) {
+  rn::runtime rt(rn::threads(1), rn::runtime_options().track_goroutines());
+  rn::chan<int> ch(0);
+  rt.go(receive, ch);
+  std::string text = dumped_with(rt, "goroutine 1, started at");
+  text = dumped_with(rt, "(unbuffered), since ");
+  ASSERT_TRUE(ch.try_send(1));
+  ASSERT_TRUE(wait_until([&] { return rt.live() == 0; }));
+  rt.go(receive, ch);  // perhaps at the same address
+  text = dumped_with(rt, "goroutine 2, started at");
+  EXPECT_FALSE(has(text, "goroutine 1")) << text;
+  EXPECT_FALSE(has(text, "track_goroutines")) << text;
+}
+
+// One that computes, and has never waited.
+TEST(dump, of_a_runtime_that_tracks_knows_who_runs) {
+  rn::runtime rt(rn::threads(2), rn::runtime_options().track_goroutines());
+  std::atomic<bool> enough{false};
+  int line = __LINE__ + 1;
+  rt.go([&] {
+    while (!enough) std::this_thread::yield();
+  });
+  std::string text = dumped_with(rt, ": runs");
+  EXPECT_TRUE(has(line_with(text, ": runs"), "dump_test.cpp:" + std::to_string(line))) << text;
+  enough = true;
+}
+
+TEST(dump, of_a_runtime_that_tracks_knows_who_joins_and_who_was_forked) {
+  rn::runtime rt(rn::threads(1), rn::runtime_options().track_goroutines());
+  rn::chan<int> ch(0);
+  rt.go([&]() -> rn::task<> { co_await rn::all(receive(ch), receive(ch)); });
+  std::string text = dumped_with(rt, "goroutine 3, a child of an all or race in 1");
+  EXPECT_TRUE(has(line_with(text, "goroutine 1"), "waits for 2 children of an all or race, since ")) << text;
+  EXPECT_TRUE(has(line_with(text, "goroutine 2"), "a child of an all or race in 1: waits to receive")) << text;
+}
+
+// What is in a queue is told too, tracked or not.
+TEST(dump, knows_what_has_not_begun) {
+  boost::asio::io_context io{1};
+  rn::scheduler sched(io, rn::threads(1));
+  int line = __LINE__ + 1;
+  sched.go([] {});
+  std::string text = dumped(sched);  // nobody runs io
+  EXPECT_TRUE(has(line_with(text, "dump_test.cpp:" + std::to_string(line)), "waits for its turn")) << text;
+  io.run();
+  EXPECT_TRUE(has(dumped(sched), "0 goroutines"));
+}
+
+TEST(dump, tells_what_is_cancelled_what_has_a_deadline_and_what_never_ends) {
+  rn::runtime rt(rn::threads(1));
+  rn::chan<int> ch(0);
+  auto shielded = [&]() -> rn::task<> { co_await rn::shield(receive(ch)); };
+  auto limited = [&]() -> rn::task<> {
+    try {
+      co_await rn::with_timeout(90s, receive(ch));
+    } catch (const rn::deadline_exceeded&) {
+    }
+  };
+  rt.go([&]() -> rn::task<> {
+    co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
+      g.go(shielded);
+      co_await rn::yield();
+      g.cancel();
+    });
+  });
+  rt.go(limited);
+  rt.go(receive, rn::chan<int>());
+  std::string text = dumped_with(rt, "group: 1 child, cancelled");
+  EXPECT_TRUE(has(dumped_with(rt, ", deadline in "), "deadline in 90s") || has(text, "deadline in 8")) << text;
+  text = dumped_with(rt, "to receive from the nil channel: for ever");
+  ch.close();
+}
+
+TEST(dump, without_a_runtime_tells_all_of_them) {
+  EXPECT_EQ(dumped(), "runnel: no runtime\n");
+  rn::runtime one(rn::threads(1)), two(rn::threads(3));
+  std::string text = dumped();
+  EXPECT_TRUE(has(text, "0 goroutines, 1 processor\n")) << text;
+  EXPECT_TRUE(has(text, "0 goroutines, 3 processors\n")) << text;
+  two.run([] {
+    std::string inside = dumped();  // also from a goroutine
+    EXPECT_TRUE(has(inside, "processors")) << inside;
+  });
+}
+
+// A tree as deep as they come: neither recursion nor time beyond its size.
+TEST(dump, of_a_deep_tree_is_no_trouble) {
+  rn::runtime rt(rn::threads(1));
+  rn::chan<int> ch(0);
+  struct deep {
+    static rn::task<> nest(int n, rn::chan<int> c) {
+      if (n == 0)
+        co_await c.recv();
+      else
+        co_await rn::with_timeout(1h, nest(n - 1, c));
+    }
+  };
+  rt.go(deep::nest, 20'000, ch);
+  std::string text = dumped_with(rt, "to receive from channel 1");
+  EXPECT_FALSE(has(text, "more\n"));
+  ch.close();
+}
+
+// The standard error stream goes into a pipe.
+class stderr_pipe {
+ public:
+  stderr_pipe() : x_before(::dup(STDERR_FILENO)) {
+    if (::pipe(x_pipe) != 0) ADD_FAILURE() << "no pipe";
+    ::dup2(x_pipe[1], STDERR_FILENO);
+  }
+  ~stderr_pipe() {
+    ::dup2(x_before, STDERR_FILENO);
+    for (int fd : {x_before, x_pipe[0], x_pipe[1]}) ::close(fd);
+  }
+  std::string read_until(const std::string& end) {
+    std::string text;
+    char buffer[4096];
+    while (text.find(end) == std::string::npos) {
+      auto n = ::read(x_pipe[0], buffer, sizeof buffer);
+      if (n <= 0) break;
+      text.append(buffer, static_cast<std::size_t>(n));
+    }
+    return text;
+  }
+
+ private:
+  int x_before;
+  int x_pipe[2] = {-1, -1};
+};
+
+TEST(dump, on_quit_prints_and_the_program_goes_on) {
+  stderr_pipe err;
+  rn::chan<int> ch(0);
+  int status = rn::run(rn::dump_on_quit, rn::threads(1), rn::no_signals, [&]() -> rn::task<int> {
+    rn::go(receive, ch);
+    for (int i = 0; i < 2; ++i) {
+      std::raise(SIGQUIT);
+      std::string text = err.read_until("track_goroutines\n");
+      EXPECT_TRUE(has(text, "runnel: ")) << text;
+    }
+    ch.close();
+    co_return 3;
+  });
+  EXPECT_EQ(status, 3);
+}
+
+TEST(dump, on_quit_leaves_the_signal_as_it_was) {
+  struct sigaction before {}, ours {};
+  ours.sa_handler = SIG_IGN;
+  ::sigaction(SIGQUIT, &ours, &before);
+  {
+    rn::quit_dump first;
+    rn::quit_dump second;  // the first has it
+    stderr_pipe err;
+    std::raise(SIGQUIT);
+    EXPECT_EQ(err.read_until("no runtime\n"), "runnel: no runtime\n");
+  }
+  struct sigaction after {};
+  ::sigaction(SIGQUIT, &before, &after);
+  EXPECT_EQ(after.sa_handler, SIG_IGN);
+}
+
+}  // namespace
