@@ -134,10 +134,6 @@ has_pkg_config() { have pkg-config; }
 package_pkg_config() { echo pkg-config; }
 words_pkg_config() { echo "pkg-config"; }
 
-has_python() { have python3 && python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'; }
-package_python() { echo python3; }
-words_python() { echo "Python 3.9 or newer"; }
-
 has_benchmark() { file_in_prefix benchmark/benchmark.h >/dev/null; }
 package_benchmark() { echo libbenchmark-dev; }
 words_benchmark() { echo "Google Benchmark, with its library"; }

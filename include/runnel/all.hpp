@@ -16,7 +16,6 @@
 #include <exception>
 #include <iterator>
 #include <memory>
-#include <ranges>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -283,13 +282,16 @@ class race_range_operation : public fork_range_operation<race_policy, T> {
   }
 };
 
+// What a range-based for goes through; <ranges> is a tenth of what this library costs to compile.
 template <class R>
-concept range_of_tasks = std::ranges::input_range<R> && is_task<std::remove_cvref_t<std::ranges::range_reference_t<R>>>;
+using element_in = std::remove_cvref_t<decltype(*std::begin(std::declval<R&>()))>;
+template <class R>
+concept range_of_tasks = requires(R& range) { std::end(range); } && is_task<element_in<R>>;
 
 template <class R>
 auto collect_tasks(R&& range) {
   static_assert(!std::is_lvalue_reference_v<R>, "the tasks are moved out of the range: pass std::move(tasks)");
-  std::vector<std::remove_cvref_t<std::ranges::range_reference_t<R>>> tasks;
+  std::vector<element_in<R>> tasks;
   for (auto&& t : range) {
     check_all_there(static_cast<bool>(t));
     tasks.push_back(std::move(t));

@@ -43,6 +43,11 @@
 #define RUNNEL_ASAN 0
 #endif
 
+/// For what must be one object in a whole program, whatever the visibility that its shared objects are built with:
+/// state that is shared, what is compared by address, exceptions. Stands before a declaration of a variable or function
+/// (whose static locals are meant), and behind `class`.
+#define RUNNEL_SHARED [[gnu::visibility("default")]]
+
 /// Keeps a slow path, or a read of a thread-local (compiler.hpp, hazard 3), out of its caller.
 #define RUNNEL_NOINLINE [[gnu::noinline]]
 

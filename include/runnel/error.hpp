@@ -3,6 +3,8 @@
 // Layer: L0
 #pragma once
 
+#include <runnel/config.hpp>
+
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -14,13 +16,13 @@
 namespace runnel {
 
 /// A programming error, thrown at the call that commits it, with a sentence that says what to do instead.
-class misuse_error : public std::logic_error {
+class RUNNEL_SHARED misuse_error : public std::logic_error {
  public:
   using std::logic_error::logic_error;
 };
 
 /// A send on a closed channel, or a second close.
-class closed_channel : public misuse_error {
+class RUNNEL_SHARED closed_channel : public misuse_error {
  public:
   closed_channel() : misuse_error("runnel: the channel is closed") {}
   using misuse_error::misuse_error;
@@ -28,25 +30,25 @@ class closed_channel : public misuse_error {
 
 /// The work was cancelled. Cancellation itself unwinds and is never thrown; this is how an owner who asks for a
 /// result that no longer exists hears of it, and the default cause of a cancelled context.
-class canceled : public std::exception {
+class RUNNEL_SHARED canceled : public std::exception {
  public:
   const char* what() const noexcept override { return "runnel: canceled"; }
 };
 
 /// Some time limit has passed.
-class timeout_error : public std::exception {
+class RUNNEL_SHARED timeout_error : public std::exception {
  public:
   const char* what() const noexcept override { return "runnel: timed out"; }
 };
 
 /// The deadline of a context has passed.
-class deadline_exceeded : public timeout_error {
+class RUNNEL_SHARED deadline_exceeded : public timeout_error {
  public:
   const char* what() const noexcept override { return "runnel: deadline exceeded"; }
 };
 
 /// The runtime is shutting down: nothing new starts.
-class shutting_down : public std::exception {
+class RUNNEL_SHARED shutting_down : public std::exception {
  public:
   const char* what() const noexcept override { return "runnel: the runtime is shutting down, nothing new starts"; }
 };
@@ -64,7 +66,7 @@ namespace runnel {
 
 namespace detail {
 
-class context_category_t final : public std::error_category {
+class RUNNEL_SHARED context_category_t final : public std::error_category {
  public:
   const char* name() const noexcept override { return "runnel.context"; }
   std::string message(int value) const override {
@@ -77,7 +79,7 @@ class context_category_t final : public std::error_category {
 
 }  // namespace detail
 
-inline const std::error_category& context_category() noexcept {
+RUNNEL_SHARED inline const std::error_category& context_category() noexcept {
   static const detail::context_category_t category;
   return category;
 }
@@ -87,11 +89,11 @@ inline std::error_code make_error_code(context_errc e) noexcept { return {static
 namespace detail {
 
 // The default causes are made once, so that cancelling never allocates.
-inline const std::exception_ptr& canceled_cause() noexcept {
+RUNNEL_SHARED inline const std::exception_ptr& canceled_cause() noexcept {
   static const std::exception_ptr cause = std::make_exception_ptr(canceled());
   return cause;
 }
-inline const std::exception_ptr& deadline_cause() noexcept {
+RUNNEL_SHARED inline const std::exception_ptr& deadline_cause() noexcept {
   static const std::exception_ptr cause = std::make_exception_ptr(deadline_exceeded());
   return cause;
 }

@@ -124,6 +124,8 @@ class scheduler : private detail::spawner<scheduler> {
 /// Lifetime: the destructor shuts down and joins the threads.
 class runtime : private detail::spawner<runtime> {
  public:
+  // A template, so that Asio's are instantiated where a runtime is made, not wherever this is included.
+  template <int = 0>
   explicit runtime(threads n = threads::of_machine(), runtime_options options = {})
       : x_pool(n.count()), x_scheduler(std::in_place, x_pool, n, std::move(options)) {}
   runtime(const runtime&) = delete;

@@ -273,7 +273,7 @@ class asio_host_on final : public asio_host {
 class host_service : public boost::asio::execution_context::service {
  public:
   using key_type = host_service;
-  static inline boost::asio::execution_context::id id;
+  RUNNEL_SHARED static inline boost::asio::execution_context::id id;
   explicit host_service(boost::asio::execution_context& context) : service(context) {}
 
   void add(std::weak_ptr<asio_host> host) {

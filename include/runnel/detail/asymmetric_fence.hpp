@@ -25,7 +25,7 @@ namespace runnel::detail {
 
 #if RUNNEL_HAS_MEMBARRIER
 
-inline const bool asymmetric_fences =
+RUNNEL_SHARED inline const bool asymmetric_fences =
     ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 
 inline void light_fence() noexcept {
@@ -46,7 +46,7 @@ inline constexpr bool asymmetric_fences = false;
 
 // ThreadSanitizer does not model fences, so the word that would be fenced is exchanged instead (publish below)
 // and these only have to be full barriers on real hardware.
-inline std::atomic<unsigned> fence_word{0};
+RUNNEL_SHARED inline std::atomic<unsigned> fence_word{0};
 inline void light_fence() noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
 inline void heavy_fence() noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
 

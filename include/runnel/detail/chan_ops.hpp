@@ -83,8 +83,8 @@ template <class T, class... A> element_of<T> make_element(A&&... args) {
 
 // Where operations on the nil channel wait: nobody ever comes.
 struct nil_channel {
-  static inline constinit park_lock lock;
-  static inline constinit list_head waiters;
+  RUNNEL_SHARED static inline constinit park_lock lock;
+  RUNNEL_SHARED static inline constinit list_head waiters;
 };
 
 // The shape of every channel operation. Waiter is what it leaves in a queue; Op says what it attempts under the lock.

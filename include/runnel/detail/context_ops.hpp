@@ -22,7 +22,7 @@
 namespace runnel::detail {
 
 // The context that is never done. It is never destroyed.
-inline context_node& background_node() noexcept {
+RUNNEL_SHARED inline context_node& background_node() noexcept {
   alignas(context_node) static std::byte memory[sizeof(context_node)];  // no allocation, and no end
   static context_node& node = *::new (static_cast<void*>(memory)) context_node;
   return node;
@@ -46,7 +46,7 @@ struct value_of_key<Key> {
 template <class Key>
 using value_of = typename value_of_key<Key>::type;
 template <class Key>
-inline constexpr char key_identity = 0;
+RUNNEL_SHARED inline constexpr char key_identity = 0;
 
 inline context_values share_values(const context_value* values) {
   return values ? values->shared_from_this() : nullptr;

@@ -35,7 +35,7 @@ class crash_note {
     char text[200];
     std::size_t length;
   };
-  RUNNEL_NOINLINE static slot& slot_here() noexcept {
+  RUNNEL_SHARED RUNNEL_NOINLINE static slot& slot_here() noexcept {
     static constinit thread_local slot here{};
     return here;
   }
@@ -52,7 +52,7 @@ class crash_note {
       s_before.sa_handler(signal);
   }
 
-  static inline struct sigaction s_before {};
+  RUNNEL_SHARED static inline struct sigaction s_before {};
   slot x_outer;
 };
 

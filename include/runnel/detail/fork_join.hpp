@@ -226,7 +226,7 @@ class fork_join {
   static goroutine* goroutine_of(std::uintptr_t current) noexcept { return reinterpret_cast<goroutine*>(current); }
 
   static constexpr std::uint32_t longest_run = 64;  // transfers in a row; then the pump looks at everybody else
-  static inline std::mutex chain_lock;              // linking is rare: once for each join in which a child parks
+  RUNNEL_SHARED static inline std::mutex chain_lock;  // linking is rare: once for each join in which a child parks
 
   static goroutine* promote(fork_child_base& child, processor& here, goroutine* g) noexcept {
     g->home = &child.join->node();

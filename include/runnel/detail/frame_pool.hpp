@@ -37,8 +37,8 @@ namespace runnel::detail {
 //   1. A block is in use, in one cache, or free in its slab. A cache's stacks are its thread's alone.
 //   2. Nothing here is ever destroyed, except a thread's cache, by the thread's end. Frames that die later,
 //      also those that static objects own, go directly to their slab.
-//   3. Shared objects with hidden visibility have a pool each. A block goes back to its slab's `home`, under
-//      the lock of that home, whichever pool it is given to.
+//   3. The shared objects of a program have one pool (RUNNEL_SHARED). Where a loader keeps one apart, it has its own;
+//      a block goes back to its slab's `home`, under the lock of that home, whichever pool it is given to.
 //   4. System calls are made under no lock.
 
 inline constexpr std::size_t frame_batch = 64;  // how many blocks a cache takes or gives at once, at most
@@ -115,12 +115,12 @@ struct frame_depot {
   }
 };
 
-inline constinit frame_depot the_frame_depot;
+RUNNEL_SHARED inline constinit frame_depot the_frame_depot;
 
 // ---- The calling thread's cache ----
 
-inline constinit thread_local frame_cache* t_frame_cache = nullptr;
-inline constinit thread_local bool t_frame_cache_ended = false;
+RUNNEL_SHARED inline constinit thread_local frame_cache* t_frame_cache = nullptr;
+RUNNEL_SHARED inline constinit thread_local bool t_frame_cache_ended = false;
 
 struct frame_cache_end {
   RUNNEL_NOINLINE ~frame_cache_end() {
@@ -192,7 +192,7 @@ RUNNEL_NOINLINE inline void frame_deallocate_large(void* block, std::size_t size
 // ---- What the library uses ----
 
 /// For tests: a function that returns true for every allocation that shall fail. See RUNNEL_FAULT_INJECTION.
-inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nullptr};
+RUNNEL_SHARED inline constinit std::atomic<bool (*)(std::size_t) noexcept> frame_alloc_hook{nullptr};
 
 /// frame_allocate() for a caller that is itself never inlined.
 [[nodiscard]] RUNNEL_ALWAYS_INLINE void* frame_allocate_inline(std::size_t size) {

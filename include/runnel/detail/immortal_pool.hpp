@@ -91,10 +91,10 @@ class immortal_pool {
     return {pop(x_fresh), true};
   }
 
-  static inline constinit spinlock x_lock;
-  static inline constinit void* x_free = nullptr;
-  static inline constinit void* x_fresh = nullptr;
-  static inline constinit chunk* x_chunks = nullptr;
+  RUNNEL_SHARED static inline constinit spinlock x_lock;
+  RUNNEL_SHARED static inline constinit void* x_free = nullptr;
+  RUNNEL_SHARED static inline constinit void* x_fresh = nullptr;
+  RUNNEL_SHARED static inline constinit chunk* x_chunks = nullptr;
 };
 
 }  // namespace runnel::detail

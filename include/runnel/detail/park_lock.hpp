@@ -132,7 +132,7 @@ class park_lock {
 
 // Locks for things that live in user memory and can be parked on (wait groups, groups, events): the address picks
 // one from a table that never dies. Two objects may share a lock; nobody ever holds two.
-inline park_lock& hashed_lock(const void* object) noexcept {
+RUNNEL_SHARED inline park_lock& hashed_lock(const void* object) noexcept {
   struct alignas(cache_line) padded {
     park_lock lock;
   };

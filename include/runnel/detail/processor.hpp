@@ -227,7 +227,7 @@ struct alignas(cache_line * 2) processor {
   }
 };
 
-inline constinit thread_local processor* t_processor = nullptr;
+RUNNEL_SHARED inline constinit thread_local processor* t_processor = nullptr;
 
 // Never inlined, so that no compiler keeps the address of a thread-local across a suspension.
 RUNNEL_NOINLINE inline processor* this_processor() noexcept {

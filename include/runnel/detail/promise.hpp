@@ -203,7 +203,7 @@ inline void* promise_base::operator new(std::size_t size) { return allocate_fram
 // that a million awaits that complete at once use no stack.
 #if RUNNEL_TRAMPOLINE
 
-inline constinit thread_local promise_base* t_next_frame = nullptr;
+RUNNEL_SHARED inline constinit thread_local promise_base* t_next_frame = nullptr;
 RUNNEL_NOINLINE inline promise_base* exchange_next_frame(promise_base* p) noexcept {
   return std::exchange(t_next_frame, p);
 }

@@ -3,6 +3,8 @@
 // Layer: L12
 #pragma once
 
+#include <runnel/config.hpp>
+
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -53,7 +55,7 @@ class quit_watch {
 
  private:
   static constexpr char quit = 1, end = 0;
-  static inline std::atomic<int> s_write_end{-1};
+  RUNNEL_SHARED static inline std::atomic<int> s_write_end{-1};
 
   static void on_quit(int) {
     int before = errno;

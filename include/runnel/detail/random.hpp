@@ -3,6 +3,7 @@
 // Layer: L1
 #pragma once
 
+#include <runnel/config.hpp>
 #include <runnel/detail/processor.hpp>
 
 #include <atomic>
@@ -12,7 +13,7 @@ namespace runnel::detail {
 
 // From 0 to below 1. On a thread that runs goroutines it is drawn from its processor's generator, so that one seed
 // decides everything that is random there (GEN-19).
-inline double random_unit() noexcept {
+RUNNEL_SHARED inline double random_unit() noexcept {
   std::uint64_t bits;
   if (processor* here = this_processor()) {
     bits = here->next_random();

@@ -3,6 +3,7 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/config.hpp>
 #include <runnel/detail/context_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/goroutine_registry.hpp>
@@ -53,7 +54,7 @@ struct runtime_list {
   std::mutex mutex;
   list_head runtimes;
 };
-inline constinit runtime_list the_runtimes;
+RUNNEL_SHARED inline constinit runtime_list the_runtimes;
 
 // A goroutine that waits for its reason to start, and dies with its runtime if that does not come.
 struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {

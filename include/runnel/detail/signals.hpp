@@ -56,7 +56,7 @@ class signal_watch {
  private:
   static constexpr int signals[2] = {SIGINT, SIGTERM};
   static constexpr std::int64_t echo = 200'000'000;  // ns
-  static inline std::atomic<int> s_write_end{-1};
+  RUNNEL_SHARED static inline std::atomic<int> s_write_end{-1};
 
   // What goes through the pipe, whole or not at all. Number 0: the watch ends.
   struct arrival {

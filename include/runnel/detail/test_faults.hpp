@@ -22,7 +22,7 @@ struct allocation_faults {
   std::uint64_t seen = 0;
   std::uint64_t fails_at = none;
 
-  RUNNEL_NOINLINE static allocation_faults& here() noexcept {
+  RUNNEL_SHARED RUNNEL_NOINLINE static allocation_faults& here() noexcept {
     static constinit thread_local allocation_faults faults;
     return faults;
   }

@@ -82,7 +82,7 @@ class test_host final : public pump_host,
   }
 
   // The host that drives on this thread; null if none does.
-  RUNNEL_NOINLINE static test_host*& current() noexcept {
+  RUNNEL_SHARED RUNNEL_NOINLINE static test_host*& current() noexcept {
     static constinit thread_local test_host* host = nullptr;
     return host;
   }

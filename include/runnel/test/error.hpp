@@ -3,6 +3,8 @@
 // Layer: L13
 #pragma once
 
+#include <runnel/config.hpp>
+
 #include <cstdint>
 #include <exception>
 #include <stdexcept>
@@ -13,7 +15,7 @@ namespace runnel::test {
 
 /// A run went wrong in a way that the runtime sees. what() has the table of all goroutines: number, where each was
 /// started, what it waits for, since when.
-class run_error : public std::runtime_error {
+class RUNNEL_SHARED run_error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -44,7 +46,7 @@ class blocking_error : public run_error {
 
 /// One of many runs failed: what explore, exhaust, cancel_everywhere and fail_everywhere throw. what() says which, why,
 /// and how to do the same again.
-class failure : public std::runtime_error {
+class RUNNEL_SHARED failure : public std::runtime_error {
  public:
   failure(const std::string& what, std::string replay, std::exception_ptr cause)
       : std::runtime_error(what), x_replay(std::move(replay)), x_cause(std::move(cause)) {}
