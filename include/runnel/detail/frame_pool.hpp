@@ -137,7 +137,7 @@ struct frame_cache_end {
 };
 
 /// Makes the thread's cache. Null when it has ended with the thread, or for want of memory.
-RUNNEL_NOINLINE inline frame_cache* make_frame_cache() noexcept {
+RUNNEL_SHARED RUNNEL_NOINLINE inline frame_cache* make_frame_cache() noexcept {
   if (t_frame_cache_ended) return nullptr;
   void* memory = map_memory(sizeof(frame_cache));
   if (!memory) return nullptr;
