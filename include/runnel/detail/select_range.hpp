@@ -17,7 +17,6 @@
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -57,11 +56,16 @@ template <class V> class selected {
 
 namespace detail {
 
+// What a range-based for goes through, twice; <ranges> is a twentieth of what this library costs to compile.
 template <class R>
-concept operation_range = std::ranges::forward_range<R> &&
-                          std::is_lvalue_reference_v<std::ranges::range_reference_t<R>> &&
-                          (channel_case<std::remove_reference_t<std::ranges::range_reference_t<R>>> ||
-                           source_case<std::remove_reference_t<std::ranges::range_reference_t<R>>>);
+using reference_in = decltype(*std::begin(std::declval<R&>()));
+template <class R>
+using operation_in = std::remove_reference_t<reference_in<R>>;
+template <class R>
+concept operation_range = requires(R& range) {
+  { std::begin(range) } -> std::forward_iterator;
+  std::end(range);
+} && std::is_lvalue_reference_v<reference_in<R>> && (channel_case<operation_in<R>> || source_case<operation_in<R>>);
 
 // n of them, here if they are few.
 template <class T> class few {
@@ -77,13 +81,13 @@ template <class T> class few {
 
 // Invariants: those of select_core; those of the range until it has been awaited: its operations stay where they are.
 template <bool First, bool Otherwise, class R> class range_select : public awaitable_base, private select_core {
-  using operation = std::remove_reference_t<std::ranges::range_reference_t<R>>;
+  using operation = operation_in<R>;
   static constexpr bool asks_contexts = done_case<operation>;
 
  public:
   using result = selected<case_value<operation>>;
 
-  explicit range_select(R& range) : range_select(range, static_cast<std::size_t>(std::ranges::distance(range))) {}
+  explicit range_select(R& range) : range_select(range, static_cast<std::size_t>(std::distance(std::begin(range), std::end(range)))) {}
 
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
