@@ -87,7 +87,8 @@ template <bool First, bool Otherwise, class R> class range_select : public await
  public:
   using result = selected<case_value<operation>>;
 
-  explicit range_select(R& range) : range_select(range, static_cast<std::size_t>(std::distance(std::begin(range), std::end(range)))) {}
+  explicit range_select(R& range)
+      : range_select(range, static_cast<std::size_t>(std::distance(std::begin(range), std::end(range)))) {}
 
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
