@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -285,6 +287,47 @@ TEST_F(task, gives_its_frame_back_before_its_awaiter_goes_on) {
     co_await holds(p, ran);
     EXPECT_EQ(p.use_count(), 1);
     EXPECT_EQ(frames(), before);
+  });
+}
+
+// Unwinding finds out by addresses in which frame a group lives. A compiler that puts the frame of a task that runs into
+// its caller's would leave its size unwritten.
+struct own_frame : rn::detail::awaitable_base {
+  rn::detail::promise_base* suspend_at = nullptr;
+  bool suspend(rn::detail::promise_base* leaf) noexcept {
+    suspend_at = leaf;
+    return false;
+  }
+  rn::detail::promise_base& resume() noexcept { return *suspend_at; }
+};
+// So that it lives in the frame, and not in registers or on the stack.
+RUNNEL_NOINLINE void use(void* object) noexcept { asm volatile("" : : "r"(object) : "memory"); }
+template <std::size_t Size>
+bool is_in_frame(rn::detail::promise_base& frame, const std::array<char, Size>& local) {
+  return frame.contains(local.data()) && frame.contains(local.data() + Size - 1) && frame.frame_size < 4 * Size + 400;
+}
+rn::task<bool> knows_its_frame(int n) {
+  std::array<char, 300> local{};
+  local[static_cast<std::size_t>(n)] = 1;
+  use(&local);
+  auto& frame = co_await own_frame();
+  use(&local);
+  co_return is_in_frame(frame, local);
+}
+
+TEST_F(task, that_runs_has_a_frame_of_its_own_and_knows_its_size) {
+  run([]() -> rn::task<> {
+    std::array<char, 2000> local{};
+    use(&local);
+    EXPECT_TRUE(co_await knows_its_frame(1)) << "awaited at once";
+    auto kept = knows_its_frame(2);
+    EXPECT_TRUE(co_await std::move(kept)) << "awaited by name";
+    std::optional<rn::task<bool>> maybe(knows_its_frame(3));
+    EXPECT_TRUE(co_await std::move(*maybe)) << "in an optional";
+    auto never = knows_its_frame(4);  // destroyed unrun: this one may be elided
+    auto& frame = co_await own_frame();
+    use(&local);
+    EXPECT_TRUE(is_in_frame(frame, local)) << "the outermost";
   });
 }
 
