@@ -53,6 +53,10 @@ ROWS = [
     Row("3", "1 producer, 1 consumer, capacity 128", "ns", "channels", "spsc", "ns", "3", "go asio", WIDE),
     Row("4", "4 producers, 4 consumers, capacity 128", "ns", "channels", "mpmc", "ns", "4", "go", WIDE),
     Row("5", "4 producers, 4 consumers, unbuffered", "ns", "channels", "mpmc_unbuffered", "ns", "5", "go asio", WIDE),
+    Row("6", "select over 2, unbuffered", "ns", "select", "select_2", "ns", "6", "go"),
+    Row("6x", "select over 8, unbuffered", "ns", "select", "select_8", "ns", "6x", "go"),
+    Row("6b", "select over 2, capacity 128", "ns", "select", "select_2_buffered", "ns", "6b", "go"),
+    Row("6bx", "select over 8, capacity 128", "ns", "select", "select_8_buffered", "ns", "6bx", "go"),
     Row("7", "prime sieve, 2000 primes, unbuffered", "ms", "sieve", "sieve_unbuffered", "time", "7", "go"),
     Row("7b", "the same, capacity 128", "ms", "sieve", "sieve_buffered", "time", "7b", "go"),
     Row("8", "skynet, 1e6 leaves, by all", "ms", "fork_join", "skynet_by_all", "time", "8", "go tmc", WIDE),
@@ -66,6 +70,9 @@ ROWS = [
     Row("10b", "set and cancel a timeout, context", "ns", "timers", "timeout_by_context", "ns", "10b", "go"),
     Row("11", "cancel 1e5 parked, until all have ended", "ms", "cancel", "cancel_shared", "time", "11", "go"),
     Row("11b", "the same, a derived context each", "ms", "cancel", "cancel_derived", "time", "11b", "go"),
+    Row("12", "mutex, 8 goroutines, a yield inside", "ns", "sync", "mutex_with_yield", "ns", "12", "go"),
+    Row("12b", "the same without the yield", "ns", "sync", "mutex", "ns", "12b", "go"),
+    Row("12d", "semaphore of 2, 8 goroutines, a yield inside", "ns", "sync", "semaphore", "ns", "12d", "go"),
     Row("12c", "yield, 8 goroutines", "ns", "spawn", "yield", "ns", "12c", "go"),
     Row("S1", "a tree of real work, by all", "ms", "scaling", "working_tree", "time", threads=WIDE),
     Row("S2", "16 goroutines of real work", "ms", "scaling", "working_goroutines", "time", threads=WIDE),
@@ -82,6 +89,7 @@ class Targets:
 
     # The first prototype's figures against Go's in one run, at one thread.
     OF_GO = {"1": 1039 / 90, "2": 272 / 38, "3": 35 / 17, "4": 36 / 17, "5": 137 / 19, "8g": 1002 / 140}
+    THREE_TIMES_GO = "6", "6x", "6b", "6bx", "10a", "10b", "12", "12d"
     NOISE = 1.05
 
     def __init__(self, figures, full_size):
@@ -109,6 +117,10 @@ class Targets:
         for row, bound in self.OF_GO.items():
             ratio = self.ratio(self.get(row, 1, "go"), self.get(row, 1))
             yield self.at_least(f"row {row}, 1 thread: at least {bound:.1f} times as fast as Go", ratio, bound)
+        for row in self.THREE_TIMES_GO:
+            for threads in 1, 2:
+                ratio = self.ratio(self.get(row, threads, "go"), self.get(row, threads))
+                yield self.at_least(f"row {row}, {threads} threads: at least 3 times as fast as Go", ratio, 3)
 
     def against_tmc(self):
         for row in "8", "13":

@@ -58,6 +58,10 @@ var rows = map[string]func(out, sizes){
 	"3":   ns("3", func(s sizes) int { return pipes(s.of(5_000_000), 1, 128) }),
 	"4":   ns("4", func(s sizes) int { return pipes(s.of(4_000_000), 4, 128) }),
 	"5":   ns("5", func(s sizes) int { return pipes(s.of(2_000_000), 4, 0) }),
+	"6":   ns("6", func(s sizes) int { return selectOver2(s.of(1<<20), 0) }),
+	"6x":  ns("6x", func(s sizes) int { return selectOver8(s.of(1<<20), 0) }),
+	"6b":  ns("6b", func(s sizes) int { return selectOver2(s.of(1<<20), 128) }),
+	"6bx": ns("6bx", func(s sizes) int { return selectOver8(s.of(1<<20), 128) }),
 	"7":   total("7", func(s sizes) { sieve(s.of(2000), 0) }),
 	"7b":  total("7b", func(s sizes) { sieve(s.of(2000), 128) }),
 	"8":   total("8", func(s sizes) { skynetRoot(skynetSize(s)) }),
@@ -66,7 +70,10 @@ var rows = map[string]func(out, sizes){
 	"10b": ns("10b", setAndCancel),
 	"11":  cancelShared,
 	"11b": cancelDerived,
+	"12":  ns("12", mutexWithYield),
+	"12b": ns("12b", mutex),
 	"12c": ns("12c", yields),
+	"12d": ns("12d", semaphore),
 	"13":  total("13", func(s sizes) { fib(fibSize(s)) }),
 }
 

@@ -131,8 +131,8 @@ class semaphore {
     detail::woken_batch next;
     detail::park_lock& q = detail::hashed_lock(this);
     bool biased = q.lock(g.proc);
-    x_state.fetch_or(queued, std::memory_order_acquire);  // from here on it is ours
-    grant(next);                                          // those behind one that was cancelled
+    set_queued();
+    grant(next);  // those behind one that was cancelled
     bool taken = x_waiters.empty() && take_queued(w.asked.units);
     bool parked = !taken && detail::park(g, leaf, q, w, x_waiters);
     settle();
@@ -156,9 +156,9 @@ class semaphore {
     detail::woken_batch next;
     detail::park_lock& q = detail::hashed_lock(this);
     bool biased = q.lock(detail::this_processor());
-    state s = x_state.fetch_or(queued, std::memory_order_acquire);  // all waiters may have left while we came here
+    state s = set_queued();  // all waiters may have left while we came here
     bool out = n <= x_total - (s >> 1);
-    if (out) x_state.store((s | queued) + (n << 1), std::memory_order_relaxed);
+    if (out) x_state.store(s + (n << 1), std::memory_order_relaxed);
     grant(next);
     settle();
     q.unlock(biased);
@@ -178,6 +178,12 @@ class semaphore {
     next.fire();
   }
 
+  // Under the hashed lock: from here on the state is ours.
+  state set_queued() noexcept {
+    state s = x_state.load(std::memory_order_relaxed);
+    if (!(s & queued)) s = x_state.fetch_or(queued, std::memory_order_acquire) | queued;
+    return s;
+  }
   // Under the hashed lock, with `queued` set.
   bool take_queued(state n) noexcept {
     state s = x_state.load(std::memory_order_relaxed);
