@@ -227,7 +227,8 @@ class scheduler_core : public processor_set {
  private:
   // In resumes:
   static constexpr std::uint32_t streak = 16;         // every so often run_next goes behind the others
-  static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children
+  static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children; and,
+                                                       // a streak later, the newest that has not begun before all
   static constexpr std::uint32_t longest_turn = 256;  // then Asio gets a turn
   static constexpr std::int64_t oldest_every = 1'000'000;    // ns; then the oldest of those that have not begun begins
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
@@ -252,13 +253,14 @@ class scheduler_core : public processor_set {
   template <class Run>
   runnable_item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool goroutines_first = progress % injected_every == 0;
+    bool goroutines_first = progress % injected_every == 0, fresh_first = progress % injected_every == streak;
     if (goroutines_first)
       if (fifo_link* g = take_injected(p)) return {.goroutine = g};
     runnable_item next;
     p.gate.enter();
     if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
     if (std::exchange(p.oldest_is_due, false)) next.fresh = p.pop_oldest_fresh();
+    if (!next && fresh_first) next.fresh = p.pop_newest_fresh();
     if (!next && !(goroutines_first && p.has_goroutines())) next.child = p.pop_newest_child();
     if (!next && !p.goroutines.empty()) {
       next.goroutine = p.pop_goroutine();
