@@ -12,6 +12,7 @@
 #include <runnel/detail/timer_service.hpp>
 #include <runnel/error.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -75,12 +76,15 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
 class runtime_core : public goroutine_owner {
  public:
   runtime_core(pump_host& pumps, timer_host& clock, std::int64_t now, unsigned concurrency, runtime_options options)
-      : core(pumps, concurrency), timers(clock, now), root(*new context_node), x_options(std::move(options)) {
+      : core(pumps, concurrency), timers(clock, now), x_options(std::move(options)) {
     canceled_cause();  // made now, so that cancelling never allocates
     deadline_cause();
     core.set_environment(this);
-    if (concurrency > 1)
-      for (unsigned i = 0; i < concurrency; ++i) x_branches.push_back(new context_node(context_node::branch_of{root}));
+    if (concurrency > 1) {
+      x_branches.reserve(concurrency);
+      for (unsigned i = 0; i < concurrency; ++i)
+        x_branches.emplace_back(new context_node(context_node::branch_of{root}));
+    }
     core.seed(x_options.seed);
     if (x_options.tracks_goroutines) {
       tracker = std::make_unique<goroutine_registry>(false);
@@ -91,8 +95,8 @@ class runtime_core : public goroutine_owner {
   runtime_core& operator=(const runtime_core&) = delete;
   ~runtime_core() {
     leave_list();
-    for (context_node* branch : x_branches) branch->release();
-    root.release();
+    x_branches.clear();
+    x_root.reset();
   }
   // Joins the_runtimes. By whoever makes the host, when that is complete: reports ask it what time it is.
   void join_list() noexcept {
@@ -237,7 +241,16 @@ class runtime_core : public goroutine_owner {
 
   scheduler_core core;
   timer_service timers;
-  context_node& root;
+
+ private:
+  struct node_release {
+    void operator()(context_node* n) const noexcept { n->release(); }
+  };
+  using owned_node = std::unique_ptr<context_node, node_release>;
+  owned_node x_root{new context_node};
+
+ public:
+  context_node& root = *x_root;
   std::unique_ptr<goroutine_registry> tracker;  // null: goroutines are not tracked
 
  private:
@@ -333,7 +346,7 @@ class runtime_core : public goroutine_owner {
   }
 
   runtime_options x_options;
-  std::vector<context_node*> x_branches;  // one a processor; none where there is one processor
+  std::vector<owned_node> x_branches;  // one a processor; none where there is one processor
   std::atomic<std::size_t> x_counted{0};
   static constexpr std::uint32_t usual_reserve = 64;
   std::atomic<bool> x_closing{false};
