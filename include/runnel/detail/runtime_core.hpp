@@ -68,8 +68,8 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
 //   1. x_counted counts goroutines that this runtime owns (go, run's app) and that have not ended, each before it is
 //      scheduled; and what the processors hold in reserve. A goroutine that starts on a processor is counted out of the
 //      reserve there, and goes back to it when it ends: only where a reserve is used up or too large does a processor
-//      touch what all share. It gives all back when it has run dry. Who brings x_counted to zero says so under
-//      x_ended_mutex.
+//      touch what all share. It gives all back when it has run dry, and at the end of each pump: between pumps it holds
+//      nothing. Who brings x_counted to zero says so under x_ended_mutex.
 //   2. Once x_closing is set nothing new is counted: whoever counts looks at it afterwards, and takes the count back.
 //
 //   x_counted  anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
@@ -211,7 +211,7 @@ class runtime_core : public goroutine_owner {
     return counted > reserved ? counted - reserved : std::min<std::size_t>(counted, 1);
   }
   bool lives() const noexcept { return x_counted.load(std::memory_order_acquire) != 0; }
-  // A processor has nothing to run. On the thread that pumps it.
+  // A processor has nothing to run, or will be pumped later. On the thread that pumps it.
   void give_back_reserve(processor& p) noexcept { count_down(p.reserve.exchange(0, std::memory_order_relaxed)); }
   bool closing() const noexcept { return x_closing.load(std::memory_order_acquire); }
 

@@ -165,7 +165,7 @@ class scheduler_core : public processor_set {
       if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
       if (!next) {
         next = take<Run>(p, progress);
-        if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.runs_dry(p);
+        if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);
         if (!next) next = search(p, searching);
         if (!next) break;
         if (std::exchange(searching, false)) found_something();
@@ -183,6 +183,7 @@ class scheduler_core : public processor_set {
       if (sample(p, progress) > longest_pump || progress - began >= longest_turn) {
         p.current = 0;
         set_this_processor(outer);
+        if (p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);  // who knows when it goes on
         post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
         return;
       }
