@@ -123,6 +123,23 @@ TEST(dump, of_a_runtime_that_tracks_knows_who_joins_and_who_was_forked) {
   EXPECT_TRUE(has(line_with(text, "goroutine 2"), "a child of an all or race in 1: waits to receive")) << text;
 }
 
+// A goroutine under a context that is not the runtime's own hears the root beside: so it is found, whichever processor
+// started it.
+TEST(dump, tells_what_runs_under_a_context_of_its_own) {
+  for (long n : {1, 2}) {
+    rn::runtime rt{rn::threads(n)};
+    rn::chan<int> ch(0);
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    int line = __LINE__ + 1;
+    rt.run([&, under = ctx] { rn::go(under, receive, ch); });
+    std::string text = dumped_with(rt, "to receive from channel 1 (unbuffered)");
+    EXPECT_TRUE(has(text, "dump_test.cpp:" + std::to_string(line))) << text;
+    EXPECT_EQ(depth_of(text, "dump_test.cpp:"), 2) << text;
+    EXPECT_TRUE(has(text, "1 goroutine, ")) << text;
+    cancel();
+  }
+}
+
 // What is in a queue is told too, tracked or not.
 TEST(dump, knows_what_has_not_begun) {
   boost::asio::io_context io{1};

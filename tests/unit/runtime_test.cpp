@@ -18,8 +18,10 @@
 #include <atomic>
 #include <chrono>
 #include <coroutine>
+#include <cstddef>
 #include <future>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -55,6 +57,23 @@ TEST(runtime, run_returns_what_the_app_returns) {
   static_assert(std::is_same_v<decltype(rt.run(reference)), int&>);
   EXPECT_EQ(std::addressof(rt.run(reference)), &x);
 }
+
+#if RUNNEL_FAULT_INJECTION
+std::atomic<int> allocations_until_failure{0};
+bool fails_in_turn(std::size_t) noexcept { return allocations_until_failure.fetch_sub(1) == 0; }
+
+TEST(runtime, that_lacks_memory_for_its_contexts_leaves_nothing_behind) {
+  { rn::runtime first(rn::threads(1)); }
+  auto before = rn::detail::frame_pool_stats().live_blocks;
+  for (int n = 0; n < 4; ++n) {  // the root, and a branch for each processor
+    allocations_until_failure = n;
+    rn::detail::frame_alloc_hook.store(&fails_in_turn);
+    EXPECT_THROW(rn::runtime rt(rn::threads(3)), std::bad_alloc) << n;
+    rn::detail::frame_alloc_hook.store(nullptr);
+    EXPECT_EQ(rn::detail::frame_pool_stats().live_blocks, before) << n;
+  }
+}
+#endif
 
 TEST(runtime, run_rethrows_what_the_app_throws) {
   rn::runtime rt(rn::threads(1));

@@ -3,6 +3,7 @@
 #include <runnel/as_result.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
+#include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
@@ -85,6 +86,35 @@ TEST(scheduler, live_counts_what_lives_on_all_processors) {
     co_await test_support::until([&] { return rt.live() == 1; });
   });
   EXPECT_TRUE(wait_until([&] { return rt.live() == 0; }));
+}
+
+// A pump may end with the last goroutine's turn, and the next one not run: nothing is held in reserve between the two.
+TEST(scheduler, live_is_exact_where_its_context_is_stopped) {
+  for (int n = 1; n <= 300; ++n) {
+    asio::io_context io(1);
+    rn::scheduler sched(io, rn::threads(1));
+    for (int i = 1; i < n; ++i) sched.go([] {});
+    sched.go([&] { io.stop(); });
+    io.run();
+    EXPECT_EQ(sched.live(), 0u) << n;
+  }
+}
+
+// Children of a group are not the runtime's to count, and may keep a processor busy for long.
+TEST(scheduler, live_does_not_wait_for_a_processor_to_run_dry) {
+  rn::runtime rt(rn::threads(1));
+  std::atomic<bool> enough{false};
+  std::optional<rn::task_group> group;
+  rt.run([&] {
+    group.emplace();
+    group->go([&]() -> rn::task<> {
+      while (!enough) co_await rn::yield();
+    });
+  });
+  EXPECT_TRUE(wait_until([&] { return rt.live() == 0; }));
+  enough = true;
+  rt.run([&]() -> rn::task<> { co_await group->wait(); });
+  group.reset();
 }
 
 // A timer that is no longer wanted does not keep the context running.

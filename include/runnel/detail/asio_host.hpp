@@ -92,7 +92,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
   bool on_asio() const noexcept final { return true; }
-  void runs_dry(processor& p) noexcept final { core.give_back_reserve(p); }
+  void stops_counting(processor& p) noexcept final { core.give_back_reserve(p); }
   std::int64_t now() const noexcept final {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())

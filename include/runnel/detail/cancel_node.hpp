@@ -180,9 +180,9 @@ class cancel_node : public member {
   }
 
   // Visits what is below this node, for reports: v.enter(node), v.goroutine(g), v.leave(node). It goes down as the walk
-  // does, along this node's edges too, and keeps the locks of the path: v does little, and neither allocates nor calls
-  // anybody. It may see the same twice. Of the goroutines those are listed that have ever parked; where the runtime
-  // tracks them, all that have begun.
+  // does, along this node's and its branches' edges too, and keeps the locks of the path: v does little, and neither
+  // allocates nor calls anybody. It may see the same twice. Of the goroutines those are listed that have ever parked;
+  // where the runtime tracks them, all that have begun.
   template <class V>
   void visit(V&& v, bool along_edges = true) noexcept {
     cancel_node* at = this;
@@ -206,7 +206,7 @@ class cancel_node : public member {
         continue;
       }
       if (m->kind == member::kind_t::goroutine) v.goroutine(static_cast<detail::goroutine&>(*m));
-      if (m->kind == member::kind_t::edge && at == this && along_edges)
+      if (m->kind == member::kind_t::edge && along_edges && (at == this || at->x_form == form::branch))
         static_cast<cancel_edge*>(m)->target.visit(v, false);
       l = l->next;
     }

@@ -25,7 +25,7 @@ class pump_host {
   virtual void post_pump(processor& p, bool from_pump) noexcept = 0;  // leads to one pump_posted(p)
   virtual void arm_monitor(std::int64_t after_ns) noexcept = 0;       // leads to one monitor()
   virtual void arm_tender(std::int64_t) noexcept {}                   // leads to one tend(), or to none: memory stays
-  virtual void runs_dry(processor&) noexcept {}                       // p has nothing to run; it has a reserve
+  virtual void stops_counting(processor&) noexcept {}                 // p has run dry, or its pump ends: with a reserve
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not

@@ -13,6 +13,7 @@
 #include <runnel/detail/timer_service.hpp>
 #include <runnel/error.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -68,20 +69,23 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
 //   1. x_counted counts goroutines that this runtime owns (go, run's app) and that have not ended, each before it is
 //      scheduled; and what the processors hold in reserve. A goroutine that starts on a processor is counted out of the
 //      reserve there, and goes back to it when it ends: only where a reserve is used up or too large does a processor
-//      touch what all share. It gives all back when it has run dry. Who brings x_counted to zero says so under
-//      x_ended_mutex.
+//      touch what all share. It gives all back when it has run dry, and at the end of each pump: between pumps it holds
+//      nothing. Who brings x_counted to zero says so under x_ended_mutex.
 //   2. Once x_closing is set nothing new is counted: whoever counts looks at it afterwards, and takes the count back.
 //
 //   x_counted  anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
 class runtime_core : public goroutine_owner {
  public:
   runtime_core(pump_host& pumps, timer_host& clock, std::int64_t now, unsigned concurrency, runtime_options options)
-      : core(pumps, concurrency), timers(clock, now), root(*new context_node), x_options(std::move(options)) {
+      : core(pumps, concurrency), timers(clock, now), x_options(std::move(options)) {
     canceled_cause();  // made now, so that cancelling never allocates
     deadline_cause();
     core.set_environment(this);
-    if (concurrency > 1)
-      for (unsigned i = 0; i < concurrency; ++i) x_branches.push_back(new context_node(context_node::branch_of{root}));
+    if (concurrency > 1) {
+      x_branches.reserve(concurrency);
+      for (unsigned i = 0; i < concurrency; ++i)
+        x_branches.emplace_back(new context_node(context_node::branch_of{root}));
+    }
     core.seed(x_options.seed);
     if (x_options.tracks_goroutines) {
       tracker = std::make_unique<goroutine_registry>(false);
@@ -92,8 +96,8 @@ class runtime_core : public goroutine_owner {
   runtime_core& operator=(const runtime_core&) = delete;
   ~runtime_core() {
     leave_list();
-    for (context_node* branch : x_branches) branch->release();
-    root.release();
+    x_branches.clear();
+    x_root.reset();
   }
   // Joins the_runtimes. By whoever makes the host, when that is complete: reports ask it what time it is.
   void join_list() noexcept {
@@ -208,7 +212,7 @@ class runtime_core : public goroutine_owner {
     return counted > reserved ? counted - reserved : std::min<std::size_t>(counted, 1);
   }
   bool lives() const noexcept { return x_counted.load(std::memory_order_acquire) != 0; }
-  // A processor has nothing to run. On the thread that pumps it.
+  // A processor has nothing to run, or will be pumped later. On the thread that pumps it.
   void give_back_reserve(processor& p) noexcept { count_down(p.reserve.exchange(0, std::memory_order_relaxed)); }
   bool closing() const noexcept { return x_closing.load(std::memory_order_acquire); }
 
@@ -238,7 +242,16 @@ class runtime_core : public goroutine_owner {
 
   scheduler_core core;
   timer_service timers;
-  context_node& root;
+
+ private:
+  struct node_release {
+    void operator()(context_node* n) const noexcept { n->release(); }
+  };
+  using owned_node = std::unique_ptr<context_node, node_release>;
+  owned_node x_root{new context_node};
+
+ public:
+  context_node& root = *x_root;
   std::unique_ptr<goroutine_registry> tracker;  // null: goroutines are not tracked
 
  private:
@@ -334,7 +347,7 @@ class runtime_core : public goroutine_owner {
   }
 
   runtime_options x_options;
-  std::vector<context_node*> x_branches;  // one a processor; none where there is one processor
+  std::vector<owned_node> x_branches;  // one a processor; none where there is one processor
   std::atomic<std::size_t> x_counted{0};
   static constexpr std::uint32_t usual_reserve = 64;
   std::atomic<bool> x_closing{false};

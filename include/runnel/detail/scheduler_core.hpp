@@ -165,7 +165,7 @@ class scheduler_core : public processor_set {
       if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
       if (!next) {
         next = take<Run>(p, progress);
-        if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.runs_dry(p);
+        if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);
         if (!next) next = search(p, searching);
         if (!next) break;
         if (std::exchange(searching, false)) found_something();
@@ -183,6 +183,7 @@ class scheduler_core : public processor_set {
       if (sample(p, progress) > longest_pump || progress - began >= longest_turn) {
         p.current = 0;
         set_this_processor(outer);
+        if (p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);  // who knows when it goes on
         post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
         return;
       }
@@ -227,7 +228,8 @@ class scheduler_core : public processor_set {
  private:
   // In resumes:
   static constexpr std::uint32_t streak = 16;         // every so often run_next goes behind the others
-  static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children
+  static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children; and,
+                                                       // a streak later, the newest that has not begun before all
   static constexpr std::uint32_t longest_turn = 256;  // then Asio gets a turn
   static constexpr std::int64_t oldest_every = 1'000'000;    // ns; then the oldest of those that have not begun begins
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
@@ -252,13 +254,14 @@ class scheduler_core : public processor_set {
   template <class Run>
   runnable_item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool goroutines_first = progress % injected_every == 0;
+    bool goroutines_first = progress % injected_every == 0, fresh_first = progress % injected_every == streak;
     if (goroutines_first)
       if (fifo_link* g = take_injected(p)) return {.goroutine = g};
     runnable_item next;
     p.gate.enter();
     if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
     if (std::exchange(p.oldest_is_due, false)) next.fresh = p.pop_oldest_fresh();
+    if (!next && fresh_first) next.fresh = p.pop_newest_fresh();
     if (!next && !(goroutines_first && p.has_goroutines())) next.child = p.pop_newest_child();
     if (!next && !p.goroutines.empty()) {
       next.goroutine = p.pop_goroutine();

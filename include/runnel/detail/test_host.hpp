@@ -137,7 +137,7 @@ class test_host final : public pump_host,
   void arm_monitor(std::int64_t) noexcept override {}
   void set_timer() noexcept override {}
   void hold_work(bool) noexcept override {}
-  void runs_dry(processor& p) noexcept override { core.give_back_reserve(p); }
+  void stops_counting(processor& p) noexcept override { core.give_back_reserve(p); }
   std::int64_t now() const noexcept override { return x_now.load(std::memory_order_relaxed); }
   std::shared_ptr<void> share() noexcept override { return shared_from_this(); }
 
