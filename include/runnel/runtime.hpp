@@ -61,6 +61,16 @@ class runtime_options {
   /// Goroutines get numbers, and rn::dump knows all of them, and since when each waits. It costs some tens of
   /// nanoseconds for each time that a goroutine runs, and memory for each goroutine. Default: off.
   runtime_options& track_goroutines() { return x_raw.tracks_goroutines = true, *this; }
+  /// At most n threads run blocking calls (rn::blocking), 1 to 1024. Default 64.
+  runtime_options& blocking_threads(long n) {
+    if (n < 1 || n > 1024) throw misuse_error("runnel: blocking_threads(n) takes 1 to 1024");
+    return x_raw.blocking_threads = static_cast<unsigned>(n), *this;
+  }
+  /// After so long without a call such a thread ends. Default 10 s.
+  runtime_options& blocking_idle(std::chrono::nanoseconds d) {
+    if (d.count() < 0) throw misuse_error("runnel: blocking_idle(d) takes no negative time");
+    return x_raw.blocking_idle_ns = d.count(), *this;
+  }
 
   /// What the random choices of each processor begin with (which of several ready cases a select takes). The same seed
   /// makes the same choices on one thread. Default 0.

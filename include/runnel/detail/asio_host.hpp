@@ -100,7 +100,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   }
 
   void shut_down() {
-    if (this_processor())
+    if (this_processor() || (core.blocking() && core.blocking()->run_here()))
       throw misuse_error("runnel: a thread that runs goroutines cannot wait for their end: shut down from outside");
     core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
   }
@@ -117,6 +117,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     core.cancel();
     core.root.cancel(level_kill, false, canceled_cause());
     wait_and_help(1'000'000'000);
+    core.end_blocking();
     close_timers();
   }
 

@@ -46,6 +46,8 @@ struct runtime_options {
   bool leak_stuck = false;                     // go on after the report; else abort
   std::uint64_t seed = 0;                      // of what is left to chance
   bool tracks_goroutines = false;              // numbers them, and knows those that have never waited
+  unsigned blocking_threads = 64;              // at most so many run blocking calls
+  std::int64_t blocking_idle_ns = 10'000'000'000;  // after so long without a call such a thread ends
 };
 
 // Every runtime that has not ended, for reports. Who holds the mutex keeps them from ending.
@@ -63,6 +65,21 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
   ~prepared_work() = default;
 };
 
+// The threads that run blocking calls (detail/blocking_pool.hpp): a part of a runtime that is made at its first use.
+class blocking_threads {
+ public:
+  virtual ~blocking_threads() = default;
+  // Nothing will be called any more. Joins the threads; one whose call does not return is left alone, and what waits
+  // for it is not woken.
+  virtual void end() noexcept = 0;
+  // Whether a thread runs a call of this goroutine.
+  virtual bool runs_call_of(const void* g) noexcept = 0;
+  // f(g) for each goroutine whose call runs, under the pool's mutex.
+  virtual void for_each_call(const std::function<void(const goroutine&)>& f) noexcept = 0;
+  // Whether the calling thread is one of them.
+  virtual bool run_here() const noexcept = 0;
+};
+
 // Invariants:
 //   1. x_counted counts goroutines that this runtime owns (go, run's app) and that have not ended, each before it is
 //      scheduled; and what the processors hold in reserve. A goroutine that starts on a processor is counted out of the
@@ -72,6 +89,7 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
 //   2. Once x_closing is set nothing new is counted: whoever counts looks at it afterwards, and takes the count back.
 //
 //   x_counted  anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
+//   x_blocking  null, until somebody needs them; written under x_ended_mutex (release: what was made)
 class runtime_core : public goroutine_owner {
  public:
   runtime_core(pump_host& pumps, timer_host& clock, std::int64_t now, unsigned concurrency, runtime_options options)
@@ -168,6 +186,9 @@ class runtime_core : public goroutine_owner {
     leave_list();
     std::unique_lock hold(x_ended_mutex);
     x_end = true;
+    hold.unlock();
+    end_blocking();
+    hold.lock();
     while (list_link* first = x_prepared.pop_front()) {
       auto work = static_cast<prepared_work*>(first)->weak_from_this().lock();
       hold.unlock();
@@ -175,6 +196,23 @@ class runtime_core : public goroutine_owner {
       work.reset();
       hold.lock();
     }
+  }
+
+  // The threads for blocking calls; null as long as there are none.
+  blocking_threads* blocking() const noexcept { return x_blocking.load(std::memory_order_acquire); }
+  // Makes them where there are none. Throws what Pool's constructor throws, or shutting_down.
+  template <class Pool>
+  Pool& make_blocking() {
+    if (auto* pool = blocking()) return static_cast<Pool&>(*pool);
+    std::lock_guard hold(x_ended_mutex);
+    if (x_end) throw shutting_down();
+    if (!x_blocking_owner)
+      x_blocking_owner = std::make_shared<Pool>(x_options.blocking_threads, x_options.blocking_idle_ns);
+    x_blocking.store(x_blocking_owner.get(), std::memory_order_release);
+    return static_cast<Pool&>(*x_blocking_owner);
+  }
+  void end_blocking() noexcept {
+    if (auto* pool = blocking()) pool->end();
   }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
@@ -322,7 +360,13 @@ class runtime_core : public goroutine_owner {
   void report_stuck() noexcept {
     std::fprintf(stderr, "runnel: %zu goroutines are still alive after cancel and kill:\n", live());
     std::size_t named = 0;
+    if (blocking())
+      blocking()->for_each_call([&](const goroutine& g) {
+        ++named;
+        std::fprintf(stderr, "  %s, in a blocking call that has not returned\n", started_at(g.where).c_str());
+      });
     root.for_each_goroutine([&](const goroutine& g) {
+      if (blocking() && blocking()->runs_call_of(&g)) return;
       ++named;
       std::fprintf(stderr, "  %s, %s\n", started_at(g.where).c_str(),
                    g.word.load(std::memory_order_relaxed) == 0 ? "running, runnable or in a join" : "parked");
@@ -341,6 +385,8 @@ class runtime_core : public goroutine_owner {
   std::mutex x_ended_mutex;
   std::condition_variable x_ended;
   bool x_end = false;
+  std::atomic<blocking_threads*> x_blocking{nullptr};
+  std::shared_ptr<blocking_threads> x_blocking_owner;  // guarded by x_ended_mutex
   list_head x_prepared;  // guarded by x_ended_mutex
   entry x_entry{*this};  // guarded by the_runtimes.mutex
 };
