@@ -2,11 +2,13 @@
 // support/gate.hpp: what plain threads wait at until it is opened, and how many do; how many threads there are.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <filesystem>
 #include <iterator>
 #include <mutex>
+#include <thread>
 
 namespace runnel_test {
 
@@ -37,8 +39,20 @@ class gate {
 
 /// The threads of this process.
 inline std::size_t count_threads() {
+  // A sanitizer's own comes with the first.
+  [[maybe_unused]] static const bool begun = (std::thread([] {}).join(), true);
   std::filesystem::directory_iterator all("/proc/self/task");
   return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+/// Waits until there are n. One that has been joined may still be there for a moment. False: there never are.
+inline bool threads_become(std::size_t n) {
+  auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (count_threads() != n) {
+    if (std::chrono::steady_clock::now() > give_up) return false;
+    std::this_thread::yield();
+  }
+  return true;
 }
 
 }  // namespace runnel_test

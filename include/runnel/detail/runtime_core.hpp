@@ -6,10 +6,12 @@
 #include <runnel/detail/context_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/goroutine_registry.hpp>
+#include <runnel/detail/runtime_options.hpp>
 #include <runnel/detail/scheduler_core.hpp>
 #include <runnel/detail/spawn.hpp>
 #include <runnel/detail/spawn_place.hpp>
 #include <runnel/detail/timer_service.hpp>
+#include <runnel/detail/watchdog.hpp>
 #include <runnel/error.hpp>
 
 #include <atomic>
@@ -28,27 +30,7 @@
 
 namespace runnel {
 
-/// An error that no join will see: where the goroutine was started, and what it threw.
-struct goroutine_error {
-  std::exception_ptr error;
-  std::source_location where;
-};
-
 namespace detail {
-
-struct runtime_options {
-  // An error that left a bare go(). Null: it is printed, the root context is cancelled, and run() returns 1.
-  std::function<void(const goroutine_error&)> on_error;
-  // An error of a child that was joined by unwinding, or of a loser of a race. Null: it is printed.
-  std::function<void(const goroutine_error&)> on_unobserved;
-  std::int64_t grace_ns = 5'000'000'000;       // between cancel and kill
-  std::int64_t kill_grace_ns = 1'000'000'000;  // between kill and the report
-  bool leak_stuck = false;                     // go on after the report; else abort
-  std::uint64_t seed = 0;                      // of what is left to chance
-  bool tracks_goroutines = false;              // numbers them, and knows those that have never waited
-  unsigned blocking_threads = 64;              // at most so many run blocking calls
-  std::int64_t blocking_idle_ns = 10'000'000'000;  // after so long without a call such a thread ends
-};
 
 // Every runtime that has not ended, for reports. Who holds the mutex keeps them from ending.
 struct runtime_list {
@@ -111,6 +93,11 @@ class runtime_core : public goroutine_owner {
     leave_list();
     for (context_node* branch : x_branches) branch->release();
     root.release();
+  }
+  // If there is to be one. Before anything runs.
+  void start_watchdog() {
+    if (x_options.watchdog.count() != 0)
+      watch = std::make_unique<watchdog>(core, x_options.watchdog, x_options.on_stall);
   }
   // Joins the_runtimes. By whoever makes the host, when that is complete: reports ask it what time it is.
   void join_list() noexcept {
@@ -184,6 +171,7 @@ class runtime_core : public goroutine_owner {
   // Nothing lives, and nothing will.
   void end() noexcept {
     leave_list();
+    if (watch) watch->end();
     std::unique_lock hold(x_ended_mutex);
     x_end = true;
     hold.unlock();
@@ -277,6 +265,7 @@ class runtime_core : public goroutine_owner {
   timer_service timers;
   context_node& root;
   std::unique_ptr<goroutine_registry> tracker;  // null: goroutines are not tracked
+  std::unique_ptr<watchdog> watch;              // null: nobody looks who runs for how long
 
  private:
   struct entry : list_link {
