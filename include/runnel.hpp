@@ -54,5 +54,8 @@
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
 
+// Calls that block their thread.
+#include <runnel/blocking.hpp>
+
 // Not here, for the sake of compile time: <runnel/dump.hpp>, a look at what runs, and <runnel/test.hpp>, deterministic
 // tests.

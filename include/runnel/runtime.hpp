@@ -61,6 +61,25 @@ class runtime_options {
   /// Goroutines get numbers, and rn::dump knows all of them, and since when each waits. It costs some tens of
   /// nanoseconds for each time that a goroutine runs, and memory for each goroutine. Default: off.
   runtime_options& track_goroutines() { return x_raw.tracks_goroutines = true, *this; }
+  /// At most n threads run blocking calls (rn::blocking), 1 to 1024. Default 64.
+  runtime_options& blocking_threads(long n) {
+    if (n < 1 || n > 1024) throw misuse_error("runnel: blocking_threads(n) takes 1 to 1024");
+    return x_raw.blocking_threads = static_cast<unsigned>(n), *this;
+  }
+  /// After so long without a call such a thread ends. Default 10 s.
+  runtime_options& blocking_idle(std::chrono::nanoseconds d) {
+    if (d.count() < 0) throw misuse_error("runnel: blocking_idle(d) takes no negative time");
+    return x_raw.blocking_idle_ns = d.count(), *this;
+  }
+  /// A thread of its own watches for whatever holds one of the runtime's threads for longer than d, at least a
+  /// millisecond, without waiting or yielding. It is told once for each time: to f(const stall&), or printed with the
+  /// place where the goroutine was started. It costs a nanosecond or two for each time that a goroutine runs. Default:
+  /// off, and it costs nothing.
+  runtime_options& watchdog(std::chrono::nanoseconds d, std::function<void(const stall&)> f = nullptr) {
+    if (d < std::chrono::milliseconds(1)) throw misuse_error("runnel: watchdog(d) takes at least a millisecond");
+    x_raw.watchdog = d;
+    return x_raw.on_stall = std::move(f), *this;
+  }
 
   /// What the random choices of each processor begin with (which of several ready cases a select takes). The same seed
   /// makes the same choices on one thread. Default 0.
@@ -89,6 +108,7 @@ class scheduler : private detail::spawner<scheduler> {
       : x_host(std::make_shared<detail::asio_host_on<typename ExecutionContext::executor_type>>(
             context.get_executor(), concurrency.count(), std::move(options).take())) {
     x_host->attach_to(context);
+    core().start_watchdog();
     core().join_list();
   }
   scheduler(const scheduler&) = delete;

@@ -21,6 +21,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <source_location>
 #include <utility>
 #include <vector>
 
@@ -63,18 +64,48 @@ class slot_allocator {
   std::atomic<bool>* x_used;
 };
 
-// run_policy, where goroutines are tracked.
-struct tracked_policy {
+// run_policy, where goroutines are tracked, or a watchdog wants to know what runs.
+struct observed_policy {
   static void goroutine(processor& p, fifo_link* item) noexcept {
-    auto& runtime = *static_cast<runtime_core*>(p.core->environment());
-    auto number = runtime.tracker->begins(*static_cast<detail::goroutine*>(item));
-    run_policy::goroutine(p, item);
-    runtime.tracker->stopped(static_cast<detail::goroutine*>(item), number, p.core->now());
+    auto* g = static_cast<detail::goroutine*>(item);
+    auto& runtime = of(p);
+    auto number = runtime.tracker ? runtime.tracker->begins(*g) : 0;
+    {
+      watched_turn turn(runtime, p, g->stop ? stall::kind_t::unwinding : stall::kind_t::goroutine, g->where);
+      run_policy::goroutine(p, item);
+    }
+    if (runtime.tracker) runtime.tracker->stopped(g, number, p.core->now());
   }
-  static void child(processor& p, list_link* item) noexcept { run_policy::child(p, item); }
-  static void settle(processor& p) noexcept { run_policy::settle(p); }
+  static void child(processor& p, list_link* item) noexcept {
+    watched_turn turn(of(p), p, stall::kind_t::child, {});
+    run_policy::child(p, item);
+  }
+  static void settle(processor& p) noexcept {
+    watched_turn turn(of(p), p, stall::kind_t::child, {});
+    run_policy::settle(p);
+  }
   static void fetch_next(fifo_link* next) noexcept { run_policy::fetch_next(next); }
   static fifo_link* of_fresh(list_link* g) noexcept { return run_policy::of_fresh(g); }
+
+ private:
+  static runtime_core& of(processor& p) noexcept { return *static_cast<runtime_core*>(p.core->environment()); }
+  // Tells the watchdog, if there is one.
+  class watched_turn {
+   public:
+    watched_turn(runtime_core& runtime, processor& p, stall::kind_t what, const std::source_location& where) noexcept
+        : x_watch(runtime.watch.get()), x_index(p.index) {
+      if (x_watch) x_watch->detector.begins(x_index, what, where);
+    }
+    watched_turn(const watched_turn&) = delete;
+    watched_turn& operator=(const watched_turn&) = delete;
+    ~watched_turn() {
+      if (x_watch) x_watch->detector.ends(x_index);
+    }
+
+   private:
+    watchdog* x_watch;
+    unsigned x_index;
+  };
 };
 
 struct handler_slot {
@@ -100,7 +131,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   }
 
   void shut_down() {
-    if (this_processor())
+    if (this_processor() || (core.blocking() && core.blocking()->run_here()))
       throw misuse_error("runnel: a thread that runs goroutines cannot wait for their end: shut down from outside");
     core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
   }
@@ -117,6 +148,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     core.cancel();
     core.root.cancel(level_kill, false, canceled_cause());
     wait_and_help(1'000'000'000);
+    core.end_blocking();
     close_timers();
   }
 
@@ -127,8 +159,8 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
 
   // Calls f(policy()) with the policy of this runtime.
   template <class F> void with_policy(F&& f) noexcept {
-    if (core.tracker) [[unlikely]]
-      f(tracked_policy());
+    if (core.tracker || core.watch) [[unlikely]]
+      f(observed_policy());
     else
       f(run_policy());
   }

@@ -38,6 +38,7 @@ struct wait_info {
     operation,   // of Asio
     group,       // its end: `length` children
     fork_join,   // the same
+    blocking,    // its blocking call, which runs on a thread of its own
   };
   kind_t kind = kind_t::nothing;
   waiter::reason_t reason = waiter::reason_t::unknown;
@@ -132,6 +133,10 @@ class census {
     });
     drop_duplicates(queued);
     find_joiners();
+    if (blocking_threads* pool = runtime.blocking())
+      for (auto& e : entries)
+        if (e.is_goroutine && e.waits.kind == wait_info::kind_t::nothing && pool->runs_call_of(e.id))
+          e.waits.kind = wait_info::kind_t::blocking;
     while (entries.size() <= 4096 && spread_for_ever()) {
     }
   }

@@ -84,6 +84,8 @@ class wait_teller {
         return children(w.length) + " of a group";
       case kind::fork_join:
         return children(w.length) + " of an all or race";
+      case kind::blocking:
+        return "for its blocking call to return";
     }
     return "for something";
   }
@@ -123,6 +125,8 @@ class wait_teller {
         return "for the others at a barrier";
       case waiter::reason_t::once:
         return "for a once";
+      case waiter::reason_t::thread:
+        return "for a thread to make a blocking call";
       default:
         return "for something";
     }

@@ -30,6 +30,7 @@ class pump_host {
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
   virtual bool on_asio() const noexcept { return false; }             // an asio_host
+  virtual void excuse(std::int64_t) noexcept {}                       // so many ns what runs has blocked, rightly
 
  protected:
   ~pump_host() = default;

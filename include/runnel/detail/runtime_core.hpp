@@ -7,10 +7,12 @@
 #include <runnel/detail/context_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/goroutine_registry.hpp>
+#include <runnel/detail/runtime_options.hpp>
 #include <runnel/detail/scheduler_core.hpp>
 #include <runnel/detail/spawn.hpp>
 #include <runnel/detail/spawn_place.hpp>
 #include <runnel/detail/timer_service.hpp>
+#include <runnel/detail/watchdog.hpp>
 #include <runnel/error.hpp>
 
 #include <algorithm>
@@ -30,25 +32,7 @@
 
 namespace runnel {
 
-/// An error that no join will see: where the goroutine was started, and what it threw.
-struct goroutine_error {
-  std::exception_ptr error;
-  std::source_location where;
-};
-
 namespace detail {
-
-struct runtime_options {
-  // An error that left a bare go(). Null: it is printed, the root context is cancelled, and run() returns 1.
-  std::function<void(const goroutine_error&)> on_error;
-  // An error of a child that was joined by unwinding, or of a loser of a race. Null: it is printed.
-  std::function<void(const goroutine_error&)> on_unobserved;
-  std::int64_t grace_ns = 5'000'000'000;       // between cancel and kill
-  std::int64_t kill_grace_ns = 1'000'000'000;  // between kill and the report
-  bool leak_stuck = false;                     // go on after the report; else abort
-  std::uint64_t seed = 0;                      // of what is left to chance
-  bool tracks_goroutines = false;              // numbers them, and knows those that have never waited
-};
 
 // Every runtime that has not ended, for reports. Who holds the mutex keeps them from ending.
 struct runtime_list {
@@ -65,6 +49,21 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
   ~prepared_work() = default;
 };
 
+// The threads that run blocking calls (detail/blocking_pool.hpp): a part of a runtime that is made at its first use.
+class blocking_threads {
+ public:
+  virtual ~blocking_threads() = default;
+  // Nothing will be called any more. Joins the threads; one whose call does not return is left alone, and what waits
+  // for it is not woken.
+  virtual void end() noexcept = 0;
+  // Whether a thread runs a call of this goroutine.
+  virtual bool runs_call_of(const void* g) noexcept = 0;
+  // f(g) for each goroutine whose call runs, under the pool's mutex.
+  virtual void for_each_call(const std::function<void(const goroutine&)>& f) noexcept = 0;
+  // Whether the calling thread is one of them.
+  virtual bool run_here() const noexcept = 0;
+};
+
 // Invariants:
 //   1. x_counted counts goroutines that this runtime owns (go, run's app) and that have not ended, each before it is
 //      scheduled; and what the processors hold in reserve. A goroutine that starts on a processor is counted out of the
@@ -74,6 +73,7 @@ struct prepared_work : list_link, std::enable_shared_from_this<prepared_work> {
 //   2. Once x_closing is set nothing new is counted: whoever counts looks at it afterwards, and takes the count back.
 //
 //   x_counted  anybody   x_closing  set once, by shutdown (seq_cst: against the count in start())
+//   x_blocking  null, until somebody needs them; written under x_ended_mutex (release: what was made)
 class runtime_core : public goroutine_owner {
  public:
   runtime_core(pump_host& pumps, timer_host& clock, std::int64_t now, unsigned concurrency, runtime_options options)
@@ -98,6 +98,11 @@ class runtime_core : public goroutine_owner {
     leave_list();
     x_branches.clear();
     x_root.reset();
+  }
+  // If there is to be one. Before anything runs.
+  void start_watchdog() {
+    if (x_options.watchdog.count() != 0)
+      watch = std::make_unique<watchdog>(core, x_options.watchdog, x_options.on_stall);
   }
   // Joins the_runtimes. By whoever makes the host, when that is complete: reports ask it what time it is.
   void join_list() noexcept {
@@ -171,8 +176,12 @@ class runtime_core : public goroutine_owner {
   // Nothing lives, and nothing will.
   void end() noexcept {
     leave_list();
+    if (watch) watch->end();
     std::unique_lock hold(x_ended_mutex);
     x_end = true;
+    hold.unlock();
+    end_blocking();
+    hold.lock();
     while (list_link* first = x_prepared.pop_front()) {
       auto work = static_cast<prepared_work*>(first)->weak_from_this().lock();
       hold.unlock();
@@ -180,6 +189,23 @@ class runtime_core : public goroutine_owner {
       work.reset();
       hold.lock();
     }
+  }
+
+  // The threads for blocking calls; null as long as there are none.
+  blocking_threads* blocking() const noexcept { return x_blocking.load(std::memory_order_acquire); }
+  // Makes them where there are none. Throws what Pool's constructor throws, or shutting_down.
+  template <class Pool>
+  Pool& make_blocking() {
+    if (auto* pool = blocking()) return static_cast<Pool&>(*pool);
+    std::lock_guard hold(x_ended_mutex);
+    if (x_end) throw shutting_down();
+    if (!x_blocking_owner)
+      x_blocking_owner = std::make_shared<Pool>(x_options.blocking_threads, x_options.blocking_idle_ns);
+    x_blocking.store(x_blocking_owner.get(), std::memory_order_release);
+    return static_cast<Pool&>(*x_blocking_owner);
+  }
+  void end_blocking() noexcept {
+    if (auto* pool = blocking()) pool->end();
   }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
@@ -253,6 +279,7 @@ class runtime_core : public goroutine_owner {
  public:
   context_node& root = *x_root;
   std::unique_ptr<goroutine_registry> tracker;  // null: goroutines are not tracked
+  std::unique_ptr<watchdog> watch;              // null: nobody looks who runs for how long
 
  private:
   struct entry : list_link {
@@ -336,7 +363,13 @@ class runtime_core : public goroutine_owner {
   void report_stuck() noexcept {
     std::fprintf(stderr, "runnel: %zu goroutines are still alive after cancel and kill:\n", live());
     std::size_t named = 0;
+    if (blocking())
+      blocking()->for_each_call([&](const goroutine& g) {
+        ++named;
+        std::fprintf(stderr, "  %s, in a blocking call that has not returned\n", started_at(g.where).c_str());
+      });
     root.for_each_goroutine([&](const goroutine& g) {
+      if (blocking() && blocking()->runs_call_of(&g)) return;
       ++named;
       std::fprintf(stderr, "  %s, %s\n", started_at(g.where).c_str(),
                    g.word.load(std::memory_order_relaxed) == 0 ? "running, runnable or in a join" : "parked");
@@ -355,6 +388,8 @@ class runtime_core : public goroutine_owner {
   std::mutex x_ended_mutex;
   std::condition_variable x_ended;
   bool x_end = false;
+  std::atomic<blocking_threads*> x_blocking{nullptr};
+  std::shared_ptr<blocking_threads> x_blocking_owner;  // guarded by x_ended_mutex
   list_head x_prepared;  // guarded by x_ended_mutex
   entry x_entry{*this};  // guarded by the_runtimes.mutex
 };

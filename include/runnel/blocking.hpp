@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/blocking.hpp: blocking, which makes a call that blocks its thread where that hurts nobody.
+// Layer: L11
+#pragma once
+
+#include <runnel/compiler.hpp>
+#include <runnel/detail/blocking_pool.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/detail/runtime_core.hpp>
+#include <runnel/detail/unwind.hpp>
+#include <runnel/detail/wait_operation.hpp>
+#include <runnel/error.hpp>
+#include <runnel/task.hpp>
+#include <runnel/this_task.hpp>
+#include <runnel/waiter.hpp>
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+namespace runnel {
+
+namespace detail {
+
+// What a call has returned or thrown. Where the goroutine does not take it, because it unwinds, the value is destroyed
+// with the frame, and the error goes where errors go that nobody waits for.
+template <class T> class blocking_outcome {
+ public:
+  blocking_outcome() noexcept = default;
+  blocking_outcome(const blocking_outcome&) = delete;
+  blocking_outcome& operator=(const blocking_outcome&) = delete;
+  ~blocking_outcome() {
+    if (x_slot.failed())
+      report(x_slot.take_error());
+    else
+      x_slot.discard();
+  }
+
+  template <class F, class... A> void of(F& f, A&... args) noexcept {
+    try {
+      if constexpr (std::is_void_v<T>)
+        std::invoke(f, std::move(args)...), x_slot.emplace();
+      else
+        x_slot.emplace(std::invoke(f, std::move(args)...));
+    } catch (...) {
+      x_slot.fail(std::current_exception());
+    }
+  }
+  T take() { return x_slot.take(); }
+
+ private:
+  static void report(std::exception_ptr error) noexcept {
+    processor* here = this_processor();
+    goroutine* g = here ? running_goroutine(*here) : nullptr;
+    if (g) runtime_core::of(*g).unobserved(std::move(error), g->where);
+  }
+
+  result_slot<T> x_slot;
+};
+
+// Waits until a thread of the pool has made the call.
+template <class F> class blocking_operation : public awaitable_base, blocking_call {
+ public:
+  blocking_operation(blocking_pool& pool, F& f) noexcept : blocking_call(&make_it), x_pool(pool), x_f(f) {}
+  blocking_operation(blocking_operation&& other) noexcept : blocking_operation(other.x_pool, other.x_f) {}
+  blocking_operation& operator=(const blocking_operation&) = delete;
+
+  bool suspend(promise_base* leaf) {
+    goroutine& me = goroutine_of(leaf);
+    if (!enter_operation(me)) return stop_here(me, leaf);
+    if (x_pool.submit(me, leaf, *this)) return true;
+    return stop_here(me, leaf);
+  }
+  void resume() const noexcept {}
+
+ private:
+  static void make_it(blocking_call& self) noexcept { static_cast<blocking_operation&>(self).x_f(); }
+
+  blocking_pool& x_pool;
+  F& x_f;
+};
+
+// The same on the one thread of a test: it is made where it would be taken out of the queue. Others may run before, and
+// between its return and the goroutine's resumption.
+template <class F> task<> call_in_test(pump_host& host, F& f) {
+  co_await yield();
+  co_await checkpoint();
+  auto began = std::chrono::steady_clock::now();
+  f();
+  host.excuse((std::chrono::steady_clock::now() - began) / std::chrono::nanoseconds(1));
+  co_await yield();
+  co_await checkpoint();
+}
+
+template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {
+  blocking_outcome<T> outcome;
+  auto call = [&]() noexcept { outcome.of(f, args...); };
+  runtime_core& runtime = *runtime_core::here();
+  if (runtime.core.host().on_asio())
+    co_await blocking_operation<decltype(call)>(runtime.make_blocking<blocking_pool>(), call);
+  else
+    co_await call_in_test(runtime.core.host(), call);
+  co_return outcome.take();
+}
+
+}  // namespace detail
+
+/// Makes a call that blocks its thread, or computes for long, on a thread where nobody waits behind it:
+/// `auto text = co_await rn::blocking(read_file, path)`.
+///
+/// f and args are moved into the frame; std::ref(x) for a reference. f is a plain function, not a coroutine. It runs on
+/// a thread of a pool of the runtime, which has none before the first call, starts one where all are busy, up to
+/// runtime_options::blocking_threads (64), and ends those that have had nothing to do for a while. Where that many are
+/// busy calls wait for their turn.
+///
+/// Returns: what f returns. Suspends: until f has returned; resumes on its own scheduler.
+/// Cancel-safety: a call that waits for its turn is taken back, and f never runs. One that runs is waited for, by a
+/// killed goroutine too, because f may refer to what is in its frames; then the goroutine unwinds, what f returned is
+/// destroyed, and what it threw goes to on_unobserved_error. f may look at a context that it is given, and return.
+/// Ordering: calls begin in the order in which they came. What happened before the await happens before f, and f before
+/// what comes after the await.
+/// Throws: what f throws; misuse_error outside of a goroutine; bad_alloc; std::system_error if not even one thread can
+/// be started.
+/// Contract: under test::run f is called on the thread of the test, at a moment that the schedule chooses.
+template <class F, class... A>
+[[nodiscard("co_await it: rn::blocking(f) alone does nothing")]] auto blocking(F&& f, A&&... args) {
+  detail::refuse_hazardous<F, A...>();
+  static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
+                "blocking: the callable cannot be called with these arguments: they are moved into the frame, so a "
+                "parameter of type T& needs std::ref(x)");
+  using T = std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>;
+  static_assert(!detail::is_task<T>, "blocking calls a plain function on another thread: a coroutine is awaited here");
+  if (!detail::runtime_core::here())
+    throw misuse_error("runnel: blocking outside of a goroutine: there the call can be made as it is");
+  return detail::call_blocking<T, std::decay_t<F>, std::decay_t<A>...>(std::forward<F>(f), std::forward<A>(args)...);
+}
+
+}  // namespace runnel

@@ -1,0 +1,15 @@
+// EXPECT: co_await it: rn::blocking(f) alone does nothing
+// SPDX-License-Identifier: BSL-1.0
+
+#include <runnel/blocking.hpp>
+
+void plain() {}
+
+runnel::task<> work() {
+#ifdef RUNNEL_CONTROL
+  co_await runnel::blocking(plain);
+#else
+  runnel::blocking(plain);
+  co_return;
+#endif
+}
