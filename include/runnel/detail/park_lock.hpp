@@ -67,8 +67,9 @@ class park_lock {
     x_inside.store(false, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
   }
 
-  // What it guarded has died on processor `me`, and its memory will be something else's. A bias to `me` is given up, so
-  // that nobody has to revoke it; if `me` is next to use the lock it has the bias back after one entry.
+  // What it guarded has died on processor `me`, and its memory will be something else's; or `me` has ended. A bias to
+  // `me` is given up, so that nobody has to revoke it; if `me` is next to use the lock it has the bias back after one
+  // entry.
   void forget_bias(const void* me) noexcept {
     if (!me || x_bias.load(std::memory_order_relaxed) != me) return;
     x_spin.lock();
@@ -132,13 +133,18 @@ class park_lock {
 
 // Locks for things that live in user memory and can be parked on (wait groups, groups, events): the address picks
 // one from a table that never dies. Two objects may share a lock; nobody ever holds two.
-RUNNEL_SHARED inline park_lock& hashed_lock(const void* object) noexcept {
-  struct alignas(cache_line) padded {
-    park_lock lock;
-  };
-  static constinit padded table[64];
+struct alignas(cache_line) padded_lock {
+  park_lock lock;
+};
+RUNNEL_SHARED inline constinit padded_lock the_hashed_locks[64];
+
+inline park_lock& hashed_lock(const void* object) noexcept {
   auto bits = reinterpret_cast<std::uintptr_t>(object);
-  return table[(bits >> 4 ^ bits >> 12) & 63].lock;
+  return the_hashed_locks[(bits >> 4 ^ bits >> 12) & 63].lock;
+}
+// A processor has ended; it runs nothing any more.
+inline void forget_hashed_biases(const void* processor) noexcept {
+  for (auto& padded : the_hashed_locks) padded.lock.forget_bias(processor);
 }
 
 }  // namespace runnel::detail

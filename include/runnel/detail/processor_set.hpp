@@ -5,6 +5,7 @@
 
 #include <runnel/config.hpp>
 #include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/spinlock.hpp>
 
@@ -94,7 +95,9 @@ class processor_set {
     for (auto& p : x_processors) x_idle.push_back(&p);
     x_idle_count.store(concurrency, std::memory_order_relaxed);
   }
-  ~processor_set() = default;
+  ~processor_set() {
+    for (auto& p : x_processors) forget_hashed_biases(&p);
+  }
 
   // Often from a thread of nobody's, which must be done with this set before it ends: once the goroutines are in the
   // queue they may run, and end the runtime.
