@@ -140,6 +140,31 @@ TEST(dump, tells_what_runs_under_a_context_of_its_own) {
   }
 }
 
+// Such goroutines come and go meanwhile, and their contexts with them.
+TEST(dump, is_no_trouble_to_contexts_that_come_and_go) {
+  rn::runtime rt(rn::threads(2));
+  std::atomic<bool> ended{false};
+  auto [ctx, cancel] = rn::context::background().with_cancel();
+  rt.go([&, under = ctx]() -> rn::task<> {
+    for (int i = 0; i < 100; ++i) {
+      std::atomic<int> left{20};
+      for (int n = 0; n < 20; ++n)
+        rn::go(under, [&]() -> rn::task<> {
+          co_await rn::yield();
+          --left;
+        });
+      co_await test_support::until([&] { return left == 0; });
+    }
+    ended = true;
+  });
+  std::string last;
+  EXPECT_TRUE(wait_until([&] {
+    last = dumped(rt);
+    return ended.load();
+  }));
+  EXPECT_TRUE(has(last, "2 processors")) << last;
+}
+
 // What is in a queue is told too, tracked or not.
 TEST(dump, knows_what_has_not_begun) {
   boost::asio::io_context io{1};

@@ -191,10 +191,11 @@ class cancel_node : public member {
     for (list_link* l = at->x_members.first();;) {
       if (l == at->x_members.end()) {
         v.leave(*at);
-        cancel_node* up = at == this ? nullptr : at->x_parent;
+        if (at == this) return at->x_lock.unlock();  // its link is guarded by whoever is above
+        cancel_node* up = at->x_parent;
         l = at->next;
         at->x_lock.unlock();
-        if (!(at = up)) return;
+        at = up;
         continue;
       }
       auto* m = static_cast<member*>(l);
