@@ -52,7 +52,7 @@ class context_node final : public cancel_node, private deadline_timer {
       node->detach_from_unpinned_parent();  // a walk that came by the edge has gone back up when this returns
       context_node* parent = node->x_parent_use;
       delete node;
-      if (root) root->release();  // one call deep: a root has nothing above it
+      if (root) root->release();  // one call deep: a root or a branch hears no other root
       node = parent;              // a chain of last uses ends without recursion
     }
   }

@@ -301,7 +301,7 @@ class runtime_core : public goroutine_owner {
     if (!p) return count_up(1);
     auto reserve = p->reserve.load(std::memory_order_relaxed);
     if (reserve == 0) count_up(reserve = usual_reserve);
-    p->reserve.store(reserve - 1, std::memory_order_relaxed);
+    p->reserve.store(reserve - 1, std::memory_order_release);
   }
   void count_down() noexcept {
     processor* p = here_processor();
