@@ -1,4 +1,5 @@
-// EXPECT: co_await it: rn::blocking(f) alone does nothing
+// EXPECT: co_await it
+// FLAGS: -Werror=unused-result
 // SPDX-License-Identifier: BSL-1.0
 
 #include <runnel/blocking.hpp>

@@ -6,6 +6,7 @@
 #include <runnel/as_result.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
+#include <runnel/dump.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
@@ -26,6 +27,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -52,6 +54,8 @@ rn::detail::blocking_pool& pool_of(rn::runtime& rt) {
 rn::runtime_options at_most(long n) { return rn::runtime_options().blocking_threads(n); }
 rn::task<> wait_at(gate& g) { co_await rn::blocking(&gate::wait, &g); }
 
+// D-01, OB-C04: what blocks its thread goes to threads of its own, never to those of the goroutines. GEN-04:
+// who waited resumes on its own scheduler.
 TEST_F(blocking, yields_what_the_function_returns_and_resumes_at_home) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::thread::id there;
@@ -93,7 +97,7 @@ TEST_F(blocking, a_runtime_that_never_blocks_has_no_thread_more) {
   rt.run([]() -> rn::task<> { co_await rn::blocking([] {}); });
   ASSERT_NE(rt.core().blocking(), nullptr);
   EXPECT_EQ(pool_of(rt).threads(), 1u);
-  EXPECT_EQ(runnel_test::count_threads(), before + 1);
+  EXPECT_TRUE(runnel_test::threads_become(before + 1));
 }
 
 TEST_F(blocking, one_thread_serves_calls_that_come_one_after_the_other) {
@@ -164,6 +168,7 @@ TEST_F(blocking, threads_end_when_they_have_had_nothing_to_do_and_others_start) 
   }
 }
 
+// GEN-05: before a thread has taken it, a cancelled call has no effect at all.
 TEST_F(blocking, a_call_that_waits_for_its_turn_is_taken_back) {
   for (bool kill : {false, true}) {
     rn::runtime rt(rn::threads(2), at_most(1));
@@ -358,8 +363,26 @@ TEST_F(blocking, shutdown_waits_for_the_calls_and_joins_the_threads) {
     EXPECT_EQ(rt->live(), 0u);
     later.join();
     rt.reset();
-    EXPECT_EQ(runnel_test::count_threads(), before);
+    EXPECT_TRUE(runnel_test::threads_become(before));
   }
+}
+
+TEST_F(blocking, a_dump_tells_who_waits_for_a_thread_and_who_for_a_call) {
+  rn::runtime rt(rn::threads(1), at_most(1));
+  gate g;
+  rt.go(wait_at, std::ref(g));
+  wait_until([&] { return g.waiting() == 1; });
+  rt.go(wait_at, std::ref(g));
+  std::string text;
+  wait_until([&] {
+    std::ostringstream out;
+    rn::dump(out, rt);
+    text = out.str();
+    return text.find("for a thread to make a blocking call") != std::string::npos;
+  });
+  EXPECT_NE(text.find("for its blocking call to return"), std::string::npos) << text;
+  g.open();
+  wait_until([&] { return rt.live() == 0; });
 }
 
 TEST_F(blocking, runs_beside_an_io_context_of_ones_own) {
@@ -372,7 +395,7 @@ TEST_F(blocking, runs_beside_an_io_context_of_ones_own) {
     io.run();  // returns: nothing lives
     EXPECT_EQ(got, 9);
   }
-  EXPECT_EQ(runnel_test::count_threads(), before);
+  EXPECT_TRUE(runnel_test::threads_become(before));
 }
 
 // The thread that destroys the context ends what lives in it, and the call is waited for.
@@ -397,22 +420,26 @@ TEST_F(blocking, an_io_context_may_be_destroyed_while_a_call_runs) {
   EXPECT_EQ(in_frame, 0);
   EXPECT_EQ(sched->live(), 0u);
   sched.reset();
-  EXPECT_EQ(runnel_test::count_threads(), before);
+  EXPECT_TRUE(runnel_test::threads_become(before));
 }
 
 // Not on blocking: what is stuck is leaked.
 TEST(blocking_shutdown, a_call_that_does_not_return_is_reported_with_its_place_and_given_up) {
   static gate& g = *new gate;
   static std::atomic<int> returned{0};
+  static int* left = nullptr;  // so that a leak checker finds what is leaked on purpose
   ::testing::internal::CaptureStderr();
   {
     rn::runtime rt(rn::threads(1), rn::runtime_options().grace(2ms).kill_grace(2ms).leak_stuck());
     rt.run([] {
       rn::go([]() -> rn::task<> {
+        int local = 1;
+        left = &local;
         co_await rn::blocking([] {
           g.wait();
           ++returned;
         });
+        local = 2;
       });
     });
     wait_until([] { return g.waiting() == 1; });
@@ -424,6 +451,7 @@ TEST(blocking_shutdown, a_call_that_does_not_return_is_reported_with_its_place_a
   EXPECT_NE(printed.find("in a blocking call that has not returned"), std::string::npos) << printed;
   g.open();  // it returns after all, to nobody
   wait_until([] { return returned == 1; });
+  EXPECT_EQ(*left, 1);
 }
 
 #if RUNNEL_FAULT_INJECTION
@@ -503,7 +531,7 @@ TEST_F(blocking, in_a_test_run_it_is_called_on_the_one_thread_and_time_stands_st
     });
   });
   EXPECT_EQ(order, "brs");
-  EXPECT_EQ(runnel_test::count_threads(), threads);
+  EXPECT_TRUE(runnel_test::threads_become(threads));
 }
 
 TEST_F(blocking, cancelled_everywhere_a_call_runs_whole_or_not_at_all) {
