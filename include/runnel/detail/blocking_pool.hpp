@@ -112,10 +112,14 @@ class blocking_pool final : public blocking_threads, public std::enable_shared_f
   }
   bool run_here() const noexcept override { return current() == this; }
 
-  // For tests: how many threads there are.
+  // For tests: how many threads there are, and how many of them wait for work.
   std::size_t threads() noexcept {
     std::lock_guard hold(x_mutex);
     return x_threads;
+  }
+  std::size_t idle() noexcept {
+    std::lock_guard hold(x_mutex);
+    return x_idle;
   }
 
  private:
