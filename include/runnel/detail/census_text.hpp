@@ -123,6 +123,8 @@ class wait_teller {
         return "for the others at a barrier";
       case waiter::reason_t::once:
         return "for a once";
+      case waiter::reason_t::broadcast:
+        return "for a broadcast";
       default:
         return "for something";
     }
