@@ -22,6 +22,7 @@
 #include <runnel/waiter.hpp>
 
 // Synchronisation, channels and select.
+#include <runnel/broadcast.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/select.hpp>
 #include <runnel/select_loop.hpp>

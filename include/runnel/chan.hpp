@@ -5,8 +5,10 @@
 
 #include <runnel/compiler.hpp>
 #include <runnel/detail/chan_core.hpp>
+#include <runnel/detail/chan_many.hpp>
 #include <runnel/detail/chan_ops.hpp>
 #include <runnel/error.hpp>
+#include <runnel/task.hpp>
 
 #include <compare>
 #include <concepts>
@@ -15,6 +17,7 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace runnel {
 
@@ -105,6 +108,57 @@ template <class T> class chan {
     return detail::send_operation<T>(x_core, std::in_place, std::forward<A>(args)...);
   }
 
+  /// Sends the elements of a range, in order: many under one entry of the channel's lock where there is room, or
+  /// receivers wait. Elements of others may come between two of them. The range is a named std::vector<T>, a
+  /// std::span<T>, or another contiguous range of T that has an erase(); it is left alone meanwhile.
+  ///
+  /// However it ends, what was sent has been moved from and taken out of the range (a span is moved on behind it), and
+  /// what was not sent is in it, whole and in order.
+  ///
+  /// Suspends: while elements are left and there is no room and no receiver; resumes on its own scheduler.
+  /// Cancel-safety: nothing is lost: what has not been sent is in the range.
+  /// Throws: closed_channel if the channel is closed while elements are left; they are in the range. bad_alloc at the
+  /// call, for its frame.
+  template <class R>
+    requires(!std::is_void_v<T>)
+  [[nodiscard("co_await it: ch.send_many(range) alone sends nothing")]] task<> send_many(R&& range) const {
+    detail::check_outgoing<R, T>();
+    return detail::send_all<T, std::remove_reference_t<R>>(detail::chan_hold<element>(x_core), range);
+  }
+
+  /// Receives what is there, in order, and at most `max`: many under one entry of the channel's lock. Waits until there
+  /// is at least one. What is received is appended to `out`, which is left alone meanwhile; or returned.
+  ///
+  /// Returns: how many; or them. 0, or none, only if the channel is closed and drained.
+  /// Suspends: while there is nothing; resumes on its own scheduler.
+  /// Cancel-safety: a cancelled receive leaves everything in the channel.
+  /// Throws: from the drained channel, the error that it was closed with. misuse_error if max is less than 1. bad_alloc
+  /// if there is no memory for the first: nothing is received then.
+  [[nodiscard("co_await it: ch.recv_many(out, max) alone receives nothing")]] auto recv_many(std::vector<T>& out,
+                                                                                             std::ptrdiff_t max) const
+    requires(!std::is_void_v<T>)
+  {
+    return detail::recv_many_operation<T, std::vector<T>&>(x_core, out, max);
+  }
+  [[nodiscard("co_await it: ch.recv_many(max) alone receives nothing")]] auto recv_many(std::ptrdiff_t max) const
+    requires(!std::is_void_v<T>)
+  {
+    return detail::recv_many_operation<T, std::vector<T>>(x_core, std::vector<T>(), max);
+  }
+
+  /// Calls f with each element, as an rvalue, until the channel is closed and drained. f may be a coroutine that
+  /// returns a task: then the next element is received when that is done. f lives in the frame of the call.
+  ///
+  /// Suspends: as recv. Cancel-safety: what has not been handed to f is in the channel.
+  /// Throws: what recv throws; what f throws, with that element gone and the others in the channel.
+  template <class F> [[nodiscard("co_await it: ch.for_each(f) alone receives nothing")]] task<> for_each(F&& f) const {
+    detail::refuse_hazardous<F>();
+    if constexpr (detail::is_moved_ref<std::remove_cvref_t<F>>)
+      return receive_each(std::move(f.get()));
+    else
+      return receive_each(std::forward<F>(f));
+  }
+
   /// Sends if that is possible now. Never waits.
   ///
   /// Returns: true if sent. Otherwise value is whole: it would have to wait, or the channel is closed.
@@ -165,6 +219,15 @@ template <class T> class chan {
 
  private:
   friend class runnel::closer<T>;
+  template <class F> task<> receive_each(F&& f) const {
+    using function = std::decay_t<F>;
+    if constexpr (std::is_void_v<T>)
+      static_assert(std::is_invocable_v<function&>, "for_each of a chan<void> calls f without arguments");
+    else
+      static_assert(std::is_invocable_v<function&, T>, "for_each calls f with each element, as an rvalue");
+    return detail::receive_each<T, function>(detail::chan_hold<element>(x_core), std::forward<F>(f));
+  }
+
   detail::chan_core* x_core = nullptr;
 };
 
@@ -176,6 +239,16 @@ template <class T> class receiver {
   receiver(chan<T> ch) noexcept : x_chan(std::move(ch)) {}
 
   [[nodiscard("co_await it: ch.recv() alone receives nothing")]] auto recv() const noexcept { return x_chan.recv(); }
+  [[nodiscard("co_await it: recv_many(out, max) alone receives nothing")]] auto recv_many(std::vector<T>& out,
+                                                                                          std::ptrdiff_t max) const {
+    return x_chan.recv_many(out, max);
+  }
+  [[nodiscard("co_await it: recv_many(max) alone receives nothing")]] auto recv_many(std::ptrdiff_t max) const {
+    return x_chan.recv_many(max);
+  }
+  template <class F> [[nodiscard("co_await it: for_each(f) alone receives nothing")]] task<> for_each(F&& f) const {
+    return x_chan.for_each(std::forward<F>(f));
+  }
   tried<T> try_recv() const { return x_chan.try_recv(); }
   auto blocking_recv() const { return x_chan.blocking_recv(); }
   std::size_t len() const noexcept { return x_chan.len(); }
@@ -203,6 +276,10 @@ template <class T> class sender {
   template <class... A>
   [[nodiscard("co_await it: ch.emplace(x) alone sends nothing")]] auto emplace(A&&... args) const {
     return x_chan.emplace(std::forward<A>(args)...);
+  }
+  template <class R>
+  [[nodiscard("co_await it: send_many(range) alone sends nothing")]] task<> send_many(R&& range) const {
+    return x_chan.send_many(std::forward<R>(range));
   }
   template <class... U> bool try_send(U&&... value) const { return x_chan.try_send(std::forward<U>(value)...); }
   template <class... U> void blocking_send(U&&... value) const { x_chan.blocking_send(std::forward<U>(value)...); }

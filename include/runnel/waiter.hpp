@@ -33,7 +33,8 @@ struct waiter : list_link {
   // constant there costs nothing.
   enum class reason_t : std::uint16_t {
     unknown, receive, send, slot, zero_count, done, quiet,
-    tick, lock, permits, notification, event, latch, barrier, once, thread
+    tick, lock, permits, notification, event, latch, barrier, once, thread,
+    broadcast
   };
 
   union {

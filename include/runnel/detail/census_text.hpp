@@ -127,6 +127,8 @@ class wait_teller {
         return "for a once";
       case waiter::reason_t::thread:
         return "for a thread to make a blocking call";
+      case waiter::reason_t::broadcast:
+        return "for a broadcast";
       default:
         return "for something";
     }

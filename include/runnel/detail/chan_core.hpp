@@ -148,6 +148,43 @@ class chan_core {
     append(std::move(element));
   }
 
+  // Many at once, each as send() and recv() would. They return how many there were, and go past none that waits.
+  template <class E> std::size_t send_many(E* elements, std::size_t most, woken_batch& out) noexcept {
+    if (is_closed()) return 0;
+    std::size_t n = 0;
+    for (woken one; n < most; one = {}) {
+      waiter* w = take(receivers, one);
+      if (!w) break;
+      static_cast<recv_waiter<E>*>(w)->deliver(std::move(elements[n++]));
+      out.add(one);
+    }
+    for (; n < most && len() < x_capacity; ++n) append(std::move(elements[n]));
+    return n;
+  }
+  // `sink` takes an element, and does nothing but move it.
+  template <class E, class Sink> std::size_t recv_many(std::size_t most, woken_batch& out, Sink&& sink) noexcept {
+    std::size_t n = 0;
+    for (E* slots = slots_of<E>(); n < most && len() > 0; ++n) {
+      E* oldest = slots + x_first;
+      sink(std::move(*oldest));
+      std::destroy_at(oldest);
+      drop_oldest();
+    }
+    for (woken one; n < most || len() < x_capacity; one = {}) {
+      waiter* w = take(senders, one);
+      if (!w) break;
+      E& element = *sent_by<E>(w);
+      if (n < most) {  // the buffer is empty
+        sink(std::move(element));
+        ++n;
+      } else {
+        append(std::move(element));
+      }
+      out.add(one);
+    }
+    return n;
+  }
+
   // False: it was closed already.
   template <class E> bool close(std::exception_ptr error) noexcept {
     woken_batch all;

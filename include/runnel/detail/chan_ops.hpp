@@ -85,6 +85,12 @@ template <class T, class... A> element_of<T> make_element(A&&... args) {
 struct nil_channel {
   RUNNEL_SHARED static inline constinit park_lock lock;
   RUNNEL_SHARED static inline constinit list_head waiters;
+  static bool wait(goroutine& g, promise_base* leaf, waiter& w) noexcept {
+    bool biased = lock.lock(nullptr);
+    bool parked = park(g, leaf, lock, w, waiters);
+    lock.unlock(biased);
+    return parked || stop_here(g, leaf);
+  }
 };
 
 // The shape of every channel operation. Waiter is what it leaves in a queue; Op says what it attempts under the lock.
@@ -166,14 +172,8 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
   RUNNEL_NOINLINE bool suspend_rarely(promise_base* leaf, chan_core* core) {
     goroutine& g = goroutine_of(leaf);
     if (!enter_operation(g)) return stop_here(g, leaf);
-    if (!core) return wait_for_ever(g, leaf);
+    if (!core) return nil_channel::wait(g, leaf, x_waiter);
     return meet(leaf, *core, g, core->lock().lock(g.proc));
-  }
-  bool wait_for_ever(goroutine& g, promise_base* leaf) noexcept {
-    bool biased = nil_channel::lock.lock(nullptr);
-    bool parked = park(g, leaf, nil_channel::lock, x_waiter, nil_channel::waiters);
-    nil_channel::lock.unlock(biased);
-    return parked || stop_here(g, leaf);
   }
 };
 
