@@ -112,10 +112,20 @@ class blocking_pool final : public blocking_threads, public std::enable_shared_f
   }
   bool run_here() const noexcept override { return current() == this; }
 
-  // For tests: how many threads there are.
+  // For tests: how many threads there are, how many of them have nothing to do, how many calls wait.
   std::size_t threads() noexcept {
     std::lock_guard hold(x_mutex);
     return x_threads;
+  }
+  std::size_t idle() noexcept {
+    std::lock_guard hold(x_mutex);
+    return x_idle;
+  }
+  std::size_t waiting() noexcept {
+    park_lock::guard hold(lock(), nullptr);
+    std::size_t n = 0;
+    for (const list_link* l = x_queue.first(); l != x_queue.end(); l = l->next) ++n;
+    return n;
   }
 
  private:
