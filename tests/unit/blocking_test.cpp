@@ -105,7 +105,7 @@ TEST_F(blocking, one_thread_serves_calls_that_come_one_after_the_other) {
   rt.run([&]() -> rn::task<> {
     for (int i = 0; i < 100; ++i) {
       co_await rn::blocking([] {});
-      co_await eventually([&] { return pool_of(rt).idle() == 1; });  // the thread is on its way back
+      co_await eventually([&] { return pool_of(rt).idle() == 1; });
     }
   });
   EXPECT_EQ(pool_of(rt).threads(), 1u);
@@ -121,21 +121,18 @@ TEST_F(blocking, has_as_many_threads_as_it_may_and_begins_the_others_in_order) {
       co_await rn::with_errgroup([&](rn::errgroup& group) -> rn::task<> {
         for (long i = 0; i < most; ++i) group.go(wait_at, std::ref(g));
         co_await eventually([&] { return g.waiting() == most; });
-        // On one goroutine after the other, so that the order in which they came is known.
         for (int i = 0; i < 10; ++i) {
-          std::atomic<bool> begun{false};
-          auto next = [&order, &running, &most_running](std::atomic<bool>& b, int n) -> rn::task<> {
-            b = true;
+          auto next = [&](int n) -> rn::task<> {
             co_await rn::blocking([&, n] {
               int now = ++running;
-              if (now > most_running) most_running = now;
-              if (most_running == 1) order.push_back(n);
+              for (int seen = most_running; seen < now && !most_running.compare_exchange_weak(seen, now);) {
+              }
+              if (most == 1) order.push_back(n);
               --running;
             });
           };
-          group.go(next, std::ref(begun), i);
-          while (!begun) co_await rn::yield();
-          for (int turn = 0; turn < 10; ++turn) co_await rn::yield();
+          group.go(next, i);
+          co_await eventually([&] { return pool_of(rt).waiting() == static_cast<std::size_t>(i) + 1; });
         }
         EXPECT_EQ(pool_of(rt).threads(), static_cast<std::size_t>(most));
         EXPECT_EQ(running, 0);
@@ -189,13 +186,14 @@ TEST_F(blocking, a_call_that_waits_for_its_turn_is_taken_back) {
               ctx, std::ref(ran));
         auto last = [](std::atomic<int>& n) -> rn::task<> { co_await rn::blocking([&n] { n += 100; }); };
         group.go(last, std::ref(ran));
-        for (int turn = 0; turn < 20; ++turn) co_await rn::yield();
+        co_await eventually([&] { return pool_of(rt).waiting() == 6; });
         if (kill)
           ctx.node().cancel(rn::detail::level_kill, false, rn::detail::canceled_cause());
         else
           cancel();
         co_await waiting.wait();  // although the one thread is busy
         EXPECT_EQ(ran, 0);
+        EXPECT_EQ(pool_of(rt).waiting(), 1u);
         g.open();
       });
     });
@@ -287,7 +285,7 @@ TEST_F(blocking, in_a_shield_it_is_not_taken_back) {
     group.go(wait_at, std::ref(g));
     co_await eventually([&] { return g.waiting() == 1; });
     shielded.go([&]() -> rn::task<> { co_await rn::shield(rn::blocking([&] { ran = true; })); });
-    for (int turn = 0; turn < 20; ++turn) co_await rn::yield();
+    co_await eventually([&] { return pool_of(rt).waiting() == 1; });
     shielded.cancel();
     for (int turn = 0; turn < 20; ++turn) co_await rn::yield();
     EXPECT_EQ(shielded.live(), 1u);
@@ -425,8 +423,11 @@ TEST_F(blocking, an_io_context_may_be_destroyed_while_a_call_runs) {
 
 // Not on blocking: what is stuck is leaked.
 TEST(blocking_shutdown, a_call_that_does_not_return_is_reported_with_its_place_and_given_up) {
-  static gate& g = *new gate;
-  static std::atomic<int> returned{0};
+  gate at;  // outlives the call, which returns to nobody
+  static gate* g;
+  static std::atomic<int> returned;
+  g = &at;
+  returned = 0;
   static int* left = nullptr;  // so that a leak checker finds what is leaked on purpose
   ::testing::internal::CaptureStderr();
   {
@@ -436,20 +437,20 @@ TEST(blocking_shutdown, a_call_that_does_not_return_is_reported_with_its_place_a
         int local = 1;
         left = &local;
         co_await rn::blocking([] {
-          g.wait();
+          g->wait();
           ++returned;
         });
         local = 2;
       });
     });
-    wait_until([] { return g.waiting() == 1; });
+    wait_until([] { return g->waiting() == 1; });
     rt.shut_down();
     EXPECT_EQ(rt.live(), 1u);
   }
   auto printed = ::testing::internal::GetCapturedStderr();
   EXPECT_NE(printed.find("blocking_test.cpp"), std::string::npos) << printed;
   EXPECT_NE(printed.find("in a blocking call that has not returned"), std::string::npos) << printed;
-  g.open();  // it returns after all, to nobody
+  g->open();  // it returns after all, to nobody
   wait_until([] { return returned == 1; });
   EXPECT_EQ(*left, 1);
 }

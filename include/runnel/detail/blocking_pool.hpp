@@ -112,7 +112,7 @@ class blocking_pool final : public blocking_threads, public std::enable_shared_f
   }
   bool run_here() const noexcept override { return current() == this; }
 
-  // For tests: how many threads there are, and how many of them wait for work.
+  // For tests: how many threads there are, how many of them have nothing to do, how many calls wait.
   std::size_t threads() noexcept {
     std::lock_guard hold(x_mutex);
     return x_threads;
@@ -120,6 +120,12 @@ class blocking_pool final : public blocking_threads, public std::enable_shared_f
   std::size_t idle() noexcept {
     std::lock_guard hold(x_mutex);
     return x_idle;
+  }
+  std::size_t waiting() noexcept {
+    park_lock::guard hold(lock(), nullptr);
+    std::size_t n = 0;
+    for (const list_link* l = x_queue.first(); l != x_queue.end(); l = l->next) ++n;
+    return n;
   }
 
  private:
