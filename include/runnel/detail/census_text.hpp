@@ -125,6 +125,8 @@ class wait_teller {
         return "for a once";
       case waiter::reason_t::broadcast:
         return "for a broadcast";
+      case waiter::reason_t::oneshot:
+        return "for the other half of a oneshot";
       default:
         return "for something";
     }
