@@ -24,6 +24,7 @@
 // Synchronisation, channels and select.
 #include <runnel/broadcast.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/oneshot.hpp>
 #include <runnel/select.hpp>
 #include <runnel/select_loop.hpp>
 #include <runnel/sync/backoff.hpp>

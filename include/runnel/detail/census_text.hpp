@@ -129,6 +129,8 @@ class wait_teller {
         return "for a thread to make a blocking call";
       case waiter::reason_t::broadcast:
         return "for a broadcast";
+      case waiter::reason_t::oneshot:
+        return "for the other half of a oneshot";
       default:
         return "for something";
     }
