@@ -7,7 +7,6 @@
 #include <runnel/detail/blocking_pool.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/runtime_core.hpp>
-#include <runnel/detail/unwind.hpp>
 #include <runnel/detail/wait_operation.hpp>
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>
@@ -24,41 +23,17 @@ namespace runnel {
 
 namespace detail {
 
-// What a call has returned or thrown. Where the goroutine does not take it, because it unwinds, the value is destroyed
-// with the frame, and the error goes where errors go that nobody waits for.
-template <class T> class blocking_outcome {
- public:
-  blocking_outcome() noexcept = default;
-  blocking_outcome(const blocking_outcome&) = delete;
-  blocking_outcome& operator=(const blocking_outcome&) = delete;
-  ~blocking_outcome() {
-    if (x_slot.failed())
-      report(x_slot.take_error());
+// Makes the call. What it returns or throws is taken by who waits for it, always: a call that was made is delivered.
+template <class T, class F, class... A> void call_into(result_slot<T>& outcome, F& f, A&... args) noexcept {
+  try {
+    if constexpr (std::is_void_v<T>)
+      std::invoke(f, std::move(args)...), outcome.emplace();
     else
-      x_slot.discard();
+      outcome.emplace(std::invoke(f, std::move(args)...));
+  } catch (...) {
+    outcome.fail(std::current_exception());
   }
-
-  template <class F, class... A> void of(F& f, A&... args) noexcept {
-    try {
-      if constexpr (std::is_void_v<T>)
-        std::invoke(f, std::move(args)...), x_slot.emplace();
-      else
-        x_slot.emplace(std::invoke(f, std::move(args)...));
-    } catch (...) {
-      x_slot.fail(std::current_exception());
-    }
-  }
-  T take() { return x_slot.take(); }
-
- private:
-  static void report(std::exception_ptr error) noexcept {
-    processor* here = this_processor();
-    goroutine* g = here ? running_goroutine(*here) : nullptr;
-    if (g) runtime_core::of(*g).unobserved(std::move(error), g->where);
-  }
-
-  result_slot<T> x_slot;
-};
+}
 
 // Waits until a thread of the pool has made the call.
 template <class F> class blocking_operation : public awaitable_base, blocking_call {
@@ -82,21 +57,18 @@ template <class F> class blocking_operation : public awaitable_base, blocking_ca
   F& x_f;
 };
 
-// The same on the one thread of a test: it is made where it would be taken out of the queue. Others may run before, and
-// between its return and the goroutine's resumption.
+// The same on the one thread of a test: it is made where it would be taken out of the queue. Others may run before.
 template <class F> task<> call_in_test(pump_host& host, F& f) {
   co_await yield();
   co_await checkpoint();
   auto began = std::chrono::steady_clock::now();
   f();
   host.excuse((std::chrono::steady_clock::now() - began) / std::chrono::nanoseconds(1));
-  co_await yield();
-  co_await checkpoint();
 }
 
 template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {
-  blocking_outcome<T> outcome;
-  auto call = [&]() noexcept { outcome.of(f, args...); };
+  result_slot<T> outcome;
+  auto call = [&]() noexcept { call_into<T>(outcome, f, args...); };
   runtime_core& runtime = *runtime_core::here();
   if (runtime.core.host().on_asio())
     co_await blocking_operation<decltype(call)>(runtime.make_blocking<blocking_pool>(), call);
@@ -117,8 +89,8 @@ template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {
 ///
 /// Returns: what f returns. Suspends: until f has returned; resumes on its own scheduler.
 /// Cancel-safety: a call that waits for its turn is taken back, and f never runs. One that runs is waited for, by a
-/// killed goroutine too, because f may refer to what is in its frames; then the goroutine unwinds, what f returned is
-/// destroyed, and what it threw goes to on_unobserved_error. f may look at a context that it is given, and return.
+/// killed goroutine too, because f may refer to what is in its frames; what it returned or threw arrives, and the
+/// goroutine unwinds at its next suspension. f may look at a context that it is given, and return.
 /// Ordering: calls begin in the order in which they came. What happened before the await happens before f, and f before
 /// what comes after the await.
 /// Throws: what f throws; misuse_error outside of a goroutine; bad_alloc; std::system_error if not even one thread can

@@ -44,8 +44,8 @@ struct blocking_call : waiter {
 //   withdrawn   a canceller has taken it out of the queue, under q, as any plain waiter: it never runs
 //   running     a thread has claimed it, under the mutex and q: the goroutine's word is 0, as in a join, so that nobody
 //               else schedules it or looks at its frames. It is in x_running, and the thread's alone
-//   delivered   out of x_running; the thread has scheduled the goroutine, and touches neither any more. Where the
-//               goroutine's context is done by then, it unwinds
+//   delivered   out of x_running; the thread has scheduled the goroutine, and touches neither any more. It has the
+//               result, whatever has become of its context meanwhile (GEN-05)
 //   given up    still in x_running when the pool ended: its thread touches it no more when it returns
 //
 // Invariants:
@@ -188,9 +188,7 @@ class blocking_pool final : public blocking_threads, public std::enable_shared_f
     unlink(&call);
     --x_calling;
     hold.unlock();
-    goroutine& g = *call.g;
-    if (g.context.load(std::memory_order_relaxed)->due()) g.stop = true;
-    requeue(&g);  // last touch of both
+    requeue(call.g);  // last touch of both
     hold.lock();
     return true;
   }
