@@ -41,6 +41,7 @@
 #include <runnel/sync/shared_mutex.hpp>
 #include <runnel/sync/singleflight.hpp>
 #include <runnel/sync/wait_group.hpp>
+#include <runnel/watch.hpp>
 
 // Contexts: cancellation, deadlines, values, clean-up; time.
 #include <runnel/after.hpp>

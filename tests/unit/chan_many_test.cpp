@@ -371,6 +371,42 @@ TEST(chan_many, elements_that_can_only_be_moved_and_bools) {
   });
 }
 
+struct unassignable {
+  const int value;
+  explicit unassignable(int v) : value(v) {}
+};
+TEST(chan_many, elements_that_cannot_be_assigned) {
+  checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    rn::chan<unassignable> ch(3);
+    unassignable row[] = {unassignable(1), unassignable(2), unassignable(3)};
+    std::span<unassignable> rest(row);
+    co_await ch.send_many(rest);
+    auto got = co_await ch.recv_many(3);
+    EXPECT_EQ(got.at(2).value, 3);
+  });
+}
+
+// The ring's end lies at each place within a batch.
+TEST(chan_many, batches_go_around_the_end_of_the_ring) {
+  checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    rn::chan<element> ch(7);
+    int sent = 0, received = 0;
+    for (std::size_t n = 1; n <= 40; ++n) {
+      std::vector<element> batch;
+      for (std::size_t i = 0; i < n % 7 + 1; ++i) batch.emplace_back(sent++);
+      co_await ch.send_many(batch);
+      while (ch.len() > 0) {
+        auto got = co_await ch.recv_many(static_cast<std::ptrdiff_t>(n % 5 + 1));
+        for (auto& e : got) EXPECT_EQ(e.value(), received++);
+      }
+    }
+    EXPECT_EQ(received, sent);
+  });
+  EXPECT_EQ(element::alive(), 0);
+}
+
 TEST(chan_many, the_halves_have_them_too) {
   checked_runtime rt(1);
   rt.run([]() -> rn::task<> {

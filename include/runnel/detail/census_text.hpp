@@ -131,6 +131,8 @@ class wait_teller {
         return "for a broadcast";
       case waiter::reason_t::oneshot:
         return "for the other half of a oneshot";
+      case waiter::reason_t::watch:
+        return "for a watched value to change";
       default:
         return "for something";
     }

@@ -9,6 +9,7 @@
 #include <runnel/error.hpp>
 #include <runnel/waiter.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -149,7 +150,7 @@ class chan_core {
   }
 
   // Many at once, each as send() and recv() would. They return how many there were, and go past none that waits.
-  template <class E> std::size_t send_many(E* elements, std::size_t most, woken_batch& out) noexcept {
+  template <class E, class Woken> std::size_t send_many(E* elements, std::size_t most, Woken& out) noexcept {
     if (is_closed()) return 0;
     std::size_t n = 0;
     for (woken one; n < most; one = {}) {
@@ -158,27 +159,39 @@ class chan_core {
       static_cast<recv_waiter<E>*>(w)->deliver(std::move(elements[n++]));
       out.add(one);
     }
-    for (; n < most && len() < x_capacity; ++n) append(std::move(elements[n]));
+    while (n < most && len() < x_capacity) {  // at most twice: up to the end of the ring, and from its beginning
+      std::size_t at = x_first + len();
+      if (at >= x_capacity) at -= x_capacity;
+      std::size_t run = std::min({most - n, x_capacity - len(), x_capacity - at});
+      std::uninitialized_move_n(elements + n, run, slots_of<E>() + at);
+      x_count.store(len() + run, std::memory_order_relaxed);
+      n += run;
+    }
     return n;
   }
-  // `sink` takes an element, and does nothing but move it.
-  template <class E, class Sink> std::size_t recv_many(std::size_t most, woken_batch& out, Sink&& sink) noexcept {
+  // sink(first, n) takes n elements that lie in a row, and does nothing but move them.
+  template <class E, class Woken, class Sink>
+  std::size_t recv_many(std::size_t most, Woken& out, Sink&& sink) noexcept {
     std::size_t n = 0;
-    for (E* slots = slots_of<E>(); n < most && len() > 0; ++n) {
-      E* oldest = slots + x_first;
-      sink(std::move(*oldest));
-      std::destroy_at(oldest);
-      drop_oldest();
+    while (n < most && len() > 0) {  // at most twice
+      E* oldest = slots_of<E>() + x_first;
+      std::size_t run = std::min({most - n, len(), x_capacity - x_first});
+      sink(oldest, run);
+      std::destroy_n(oldest, run);
+      x_first += run;
+      if (x_first == x_capacity) x_first = 0;
+      x_count.store(len() - run, std::memory_order_relaxed);
+      n += run;
     }
     for (woken one; n < most || len() < x_capacity; one = {}) {
       waiter* w = take(senders, one);
       if (!w) break;
-      E& element = *sent_by<E>(w);
+      E* element = sent_by<E>(w);
       if (n < most) {  // the buffer is empty
-        sink(std::move(element));
+        sink(element, 1);
         ++n;
       } else {
-        append(std::move(element));
+        append(std::move(*element));
       }
       out.add(one);
     }

@@ -47,6 +47,29 @@ template <class E> class chan_hold {
   chan_core* x_core;
 };
 
+// Whom to wake, mostly one: who comes first runs next, as after a plain send or receive.
+class woken_few {
+ public:
+  void add(const woken& w) noexcept {
+    if (!x_first.g && !x_first.other)
+      x_first = w;
+    else
+      x_others.add(w);
+  }
+  void fire(processor& here) noexcept {
+    x_first.fire(here);
+    x_others.fire();
+  }
+  void fire() noexcept {
+    x_first.fire();
+    x_others.fire();
+  }
+
+ private:
+  woken x_first;
+  woken_batch x_others;
+};
+
 // Receives into Out, a vector or a reference to one. It waits as a plain receive does, for one element; whatever else
 // is there, then or at once, it takes in few holds of the lock.
 //
@@ -79,7 +102,7 @@ template <class T, class Out> class recv_many_operation : public awaitable_base 
     x_most = std::min(x_most, core.cap() + 4 * most_in_one_hold);
     std::size_t wanted = std::max<std::size_t>(what_is_there(), 1);
     make_room(wanted);
-    woken_batch peers;
+    woken_few peers;
     woken peer;
     bool waits = false, parked = false;
     bool biased = core.lock().lock(g.proc);
@@ -91,7 +114,7 @@ template <class T, class Out> class recv_many_operation : public awaitable_base 
     }
     core.lock().unlock(biased);  // last touch, if parked
     if (waits) return parked || stop_here(g, leaf);
-    peers.fire();
+    peers.fire(*g.proc);
     peer.fire(*g.proc);
     if (x_got > 0) take_the_rest();
     return spend_budget(g, leaf);
@@ -117,9 +140,14 @@ template <class T, class Out> class recv_many_operation : public awaitable_base 
     x_out.reserve(std::max(x_out.size() + n, 2 * x_out.capacity()));
   }
   // Under the lock.
-  void take(std::size_t most, woken_batch& peers) noexcept {
+  void take(std::size_t most, woken_few& peers) noexcept {
     if constexpr (!boxed)
-      x_got += x_core.get()->template recv_many<E>(most, peers, [this](E&& e) { x_out.push_back(std::move(e)); });
+      x_got += x_core.get()->template recv_many<E>(most, peers, [this](E* first, std::size_t n) {
+        if constexpr (std::is_move_assignable_v<T>)  // which insert() asks for
+          x_out.insert(x_out.end(), std::move_iterator(first), std::move_iterator(first + n));
+        else
+          for (E* last = first + n; first != last; ++first) x_out.push_back(std::move(*first));
+      });
   }
   void take_the_first() {
     auto first = unwrap<T>(x_waiter);
@@ -146,7 +174,7 @@ template <class T, class Out> class recv_many_operation : public awaitable_base 
         ++x_got;
       } else {
         std::size_t before = x_got;
-        woken_batch peers;
+        woken_few peers;
         {
           park_lock::guard hold(x_core.get()->lock(), this_processor());
           take(n, peers);
@@ -224,12 +252,13 @@ template <class T> class send_some_operation : public awaitable_base {
     if (!enter_operation(g)) [[unlikely]]
       return stop_here(g, leaf);
     if (!x_core) return nil_channel::wait(g, leaf, x_waiter);
+    processor& here = *g.proc;
     for (;;) {
       chan_core& core = *x_core;
       std::size_t most = std::min(x_left.size(), most_in_one_hold);
-      woken_batch peers;
+      woken_few peers;
       bool parked = false;
-      bool biased = core.lock().lock(g.proc);
+      bool biased = core.lock().lock(&here);
       std::size_t n = core.send_many(x_left.data(), most, peers);
       x_left = x_left.subspan(n);
       bool closed = core.is_closed();
@@ -241,7 +270,7 @@ template <class T> class send_some_operation : public awaitable_base {
         x_waiter.outcome = transfer::closed;
       }
       core.lock().unlock(biased);  // last touch, if parked
-      peers.fire();
+      peers.fire(here);
       if (parked) return true;
       if (waits) return stop_here(g, leaf);
       if (closed) return false;

@@ -188,7 +188,8 @@ template <class Op>
 constexpr void check_selectable() {
   static_assert(selectable<Op>,
                 "a case of a select is ch.recv(), ch.send(x), rn::after(d), timer.recv(), ticker.recv(), rn::done(), "
-                "ctx.done() or rn::otherwise, alone or in rn::on(operation, handler)");
+                "ctx.done(), a wait by a broadcast, oneshot or watch, or rn::otherwise, alone or in "
+                "rn::on(operation, handler)");
 }
 
 // An argument of select() as a case.
