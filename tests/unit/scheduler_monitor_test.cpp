@@ -43,6 +43,7 @@ struct policy {
   static void child(processor&, list_link*) noexcept {}
   static void settle(processor&) noexcept {}
   static void fetch_next(fifo_link*) noexcept {}
+  static fifo_link* of_fresh(list_link*) noexcept { return nullptr; }  // nothing is started here
 };
 
 class monitor_test : public testing::Test {
