@@ -93,9 +93,9 @@ class channel_program {
     for (auto& steps : x_goroutines) {
       auto [ctx, cancel] = rn::this_context().with_cancel();
       x_cancels.push_back(std::move(cancel));
-      group.go([this, &steps, ctx = ctx]() -> rn::task<> {
-        (void)co_await rn::as_result(rn::with_context(ctx, go_through(steps)));
-      });
+      group.go([this, &steps](rn::context mine) -> rn::task<> {
+        (void)co_await rn::as_result(rn::with_context(mine, go_through(steps)));
+      }, ctx);
     }
     co_await rn::test::wait_idle();
     co_await rn::sleep(std::chrono::seconds(1));  // all timeouts have passed
