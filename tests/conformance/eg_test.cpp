@@ -187,7 +187,7 @@ TEST(eg, at_most_limit_children_are_active) {
         co_await g.go([&]() -> rn::task<> {
           int now = ++active, seen = most;
           while (seen < now && !most.compare_exchange_weak(seen, now)) continue;
-          co_await rn::yield();
+          co_await until([&] { return most >= limit; });  // none ends before all slots have been in use
           ++ran;
           --active;
         });
