@@ -232,7 +232,8 @@ TEST_F(watchdog, names_destructors_that_hold_the_thread_and_children_of_all) {
 // What is waited for elsewhere holds no thread of the runtime.
 TEST_F(watchdog, is_silent_about_a_blocking_call) {
   stalls found;
-  rn::runtime rt(rn::threads(1), rn::runtime_options().watchdog(1ms, found.handler()));
+  // Long, so that a thread to which the system gives no time is not taken for one that is held.
+  rn::runtime rt(rn::threads(1), rn::runtime_options().watchdog(500ms, found.handler()));
   std::atomic<std::uint_least32_t> line_of_hog{0};
   auto until_the_hog_is_told_of = [&] {  // by then a call that has been running for as long would have been, too
     EXPECT_TRUE(spin_until([&] { return line_of_hog != 0 && found.of_line(line_of_hog) != 0; }));
@@ -252,7 +253,7 @@ TEST_F(watchdog, prints_where_nobody_handles_it) {
   {
     rn::runtime rt(rn::threads(1), rn::runtime_options().watchdog(1ms));
     auto hog = [] {
-      auto until = std::chrono::steady_clock::now() + 50ms;  // some of it is seen, however slow the machine is
+      auto until = std::chrono::steady_clock::now() + 300ms;  // some of it is seen, however slow the machine is
       (void)spin_until([&] { return std::chrono::steady_clock::now() > until; });
     };
     rt.go(hog);
