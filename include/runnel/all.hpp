@@ -282,7 +282,7 @@ class race_range_operation : public fork_range_operation<race_policy, T> {
   }
 };
 
-// What a range-based for goes through; <ranges> is a tenth of what this library costs to compile.
+// What a range-based for goes through; <ranges> is a twentieth of what this library costs to compile.
 template <class R>
 using element_in = std::remove_cvref_t<decltype(*std::begin(std::declval<R&>()))>;
 template <class R>

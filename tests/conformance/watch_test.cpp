@@ -38,6 +38,7 @@ class scene {
     x_set = 0;
     for (int& s : x_seen) s = 0;
     x_done = 0;
+    x_seen_before_close = false;
   }
   rn::task<> set() {
     for (int i = 1; i <= last; ++i) {
@@ -45,6 +46,8 @@ class scene {
       x_set = i;
       if (i % 2 == 1) co_await rn::yield();
     }
+    co_await rn::test::wait_idle();
+    x_seen_before_close = x_seen[0] == last && x_seen[1] == last;
     x_watch->close();
   }
   rn::task<> follow(int who, rn::watcher<value> w) {
@@ -69,6 +72,7 @@ class scene {
   rn::watch<value>& watch() { return *x_watch; }
   void check_all_saw_the_last() const {
     must(x_done == 2);
+    must(x_seen_before_close);
     for (int s : x_seen) must(s == last);
   }
   void check() {
@@ -90,6 +94,7 @@ class scene {
   std::shared_ptr<int> x_alive;
   std::optional<rn::watch<value>> x_watch;
   int x_set = 0, x_done = 0;
+  bool x_seen_before_close = false;
   int x_seen[2] = {0, 0};
 };
 

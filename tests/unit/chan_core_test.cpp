@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // The state machine of a channel without any scheduler: who waits are foreign waiters, and nobody is woken but by us.
+#include <runnel/detail/asymmetric_fence.hpp>
 #include <runnel/detail/chan_core.hpp>
+#include <runnel/detail/park_lock.hpp>
+#include <runnel/detail/processor.hpp>
 
 #include "support/channel_waiters.hpp"
 #include "support/counted.hpp"
@@ -264,6 +267,24 @@ TEST(memory_of_a_channel, is_used_again_with_the_same_lock) {
   auto* two = chan_core::make<int>(0);
   EXPECT_EQ(&two->lock(), lock);
   two->release<int>();
+}
+
+TEST(memory_of_a_channel, has_a_lock_without_a_bias_when_the_channel_has_died) {
+  if (!asymmetric_fences) GTEST_SKIP() << "no lock is biased where membarrier is not to be had";
+  processor here;
+  set_this_processor(&here);
+  auto* core = chan_core::make<int>(0);
+  park_lock& lock = core->lock();
+  bool biased = false;
+  for (int n = 0; n < 2'000'000 && !biased; ++n) {
+    lock.unlock(lock.lock(&here));
+    biased = lock.enter_biased(&here);
+    if (biased) lock.leave_biased();
+  }
+  EXPECT_TRUE(biased);
+  core->release<int>();
+  EXPECT_FALSE(lock.enter_biased(&here));
+  set_this_processor(nullptr);
 }
 
 TEST(element_of, is_a_box_where_a_move_may_throw) {

@@ -64,6 +64,16 @@ TEST(scheduler, io_run_returns_when_the_last_goroutine_ends) {
   EXPECT_EQ(sched.live(), 0u);
 }
 
+// In the same turn, so that the reserve that these have left has not gone back.
+TEST(scheduler, live_is_exact_while_a_processor_counts_ahead) {
+  rn::runtime rt(rn::threads(1));
+  rt.run([&]() -> rn::task<> {
+    for (int i = 0; i < 10; ++i) rn::go([]() -> rn::task<> { co_await rn::yield(); });
+    EXPECT_EQ(rt.live(), 11u);
+    co_return;
+  });
+}
+
 // Processors count ahead of time; what they hold in reserve is not alive.
 TEST(scheduler, live_counts_what_lives_on_all_processors) {
   rn::runtime rt(rn::threads(2));
