@@ -306,7 +306,7 @@ TEST(fork_join, a_child_in_a_shield_delays_the_parent) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     rn::chan<int> gate(0);
     std::atomic<int> shielded = 0, alive = 0;
-    std::atomic<bool> caught = false;
+    std::atomic<bool> failing = false, caught = false;
     auto child = [&]() -> rn::task<> {
       auto work = [&]() -> rn::task<> {
         counted c(shielded);
@@ -316,6 +316,7 @@ TEST(fork_join, a_child_in_a_shield_delays_the_parent) {
     };
     auto fail_late = [&]() -> rn::task<> {
       co_await until([&] { return shielded == 1 && alive == 1; });
+      failing = true;
       test::fail("x");
     };
     rn::errgroup g;
@@ -323,7 +324,7 @@ TEST(fork_join, a_child_in_a_shield_delays_the_parent) {
       EXPECT_EQ(co_await error_of_awaiting([&] { return rn::all(child(), park_for_ever(alive), fail_late()); }), "x");
       caught = true;
     });
-    co_await until([&] { return shielded == 1; });
+    co_await until([&] { return failing.load(); });
     co_await test::let_others_run();
     EXPECT_FALSE(caught);
     gate.close();
