@@ -105,6 +105,27 @@ TEST(scheduler_order, eight_busy_goroutines_run_at_once_on_eight_threads) {
   });
 }
 
+// While what runs is short, no more processors are woken than the machine has cores; those that get stuck are relieved.
+TEST(scheduler_order, eight_goroutines_that_get_stuck_among_short_ones_run_at_once) {
+  rn::runtime rt(rn::threads(8));
+  std::atomic<int> inside{0};
+  rt.run([&]() -> rn::task<> {
+    std::atomic<int> ended{0};
+    for (int i = 0; i < 10'000; ++i) co_await rn::yield();
+    for (int i = 0; i < 7; ++i)
+      rn::go([&]() -> rn::task<> {
+        for (int n = 0; n < 10'000; ++n) co_await rn::yield();
+        ++inside;
+        EXPECT_TRUE(spin_until([&] {
+          std::this_thread::yield();
+          return inside >= 7;
+        }));
+        ++ended;
+      });
+    co_await until([&] { return ended == 7; });
+  });
+}
+
 TEST(scheduler_order, a_yield_lets_the_others_run_first) {
   rn::runtime rt(rn::threads(1));
   std::vector<int> order;

@@ -42,7 +42,9 @@ namespace runnel::detail {
 //   4. System calls are made under no lock.
 
 inline constexpr std::size_t frame_batch = 64;  // how many blocks a cache takes or gives at once, at most
-constexpr std::size_t frame_batch_of(std::size_t c) noexcept { return c < frame_fine_classes ? frame_batch : 16; }
+constexpr std::size_t frame_batch_of(std::size_t c) noexcept {
+  return c <= frame_class_of(1024) ? frame_batch : 16;
+}
 
 static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= frame_unit, "large frames come from operator new");
 

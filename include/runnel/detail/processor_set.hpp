@@ -87,10 +87,15 @@ class processor_set {
   bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
   bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
   bool any_idle() const noexcept { return x_idle_count.load(std::memory_order_relaxed) != 0; }
+  // As many are busy as the machine has cores, and `more`: one more would only take turns with them. A hint.
+  bool crowded(unsigned more = 0) const noexcept {
+    return x_concurrency - x_idle_count.load(std::memory_order_relaxed) >= x_cores + more;
+  }
 
  protected:
   processor_set(pump_host& host, unsigned concurrency)
-      : x_host(host), x_concurrency(concurrency), x_processors(concurrency) {
+      : x_host(host), x_concurrency(concurrency), x_processors(concurrency),
+        x_cores(cores(concurrency)) {
     x_idle.reserve(concurrency);
     for (auto& p : x_processors) x_idle.push_back(&p);
     x_idle_count.store(concurrency, std::memory_order_relaxed);
@@ -175,6 +180,12 @@ class processor_set {
   std::vector<processor> x_processors;
 
  private:
+  static unsigned cores(unsigned concurrency) noexcept {
+    unsigned n = std::thread::hardware_concurrency();
+    return n == 0 ? concurrency : n;  // 0: the machine does not say
+  }
+  const unsigned x_cores;
+
   alignas(destructive_interference) std::atomic<std::size_t> x_idle_count{0};
   spinlock x_idle_lock;
   std::vector<processor*> x_idle;

@@ -127,7 +127,7 @@ class scheduler_core : public processor_set {
   // Fork-join children, by the thread that pumps p.
   void offer_children(processor& p) noexcept {
     if (!any_idle()) return;
-    if (p.child_count.load(std::memory_order_relaxed) >= 4 || x_cost.coarse())
+    if (x_cost.coarse() || (p.child_count.load(std::memory_order_relaxed) >= 4 && !crowded()))
       wake_one();
     else
       ensure_monitor();
@@ -245,7 +245,7 @@ class scheduler_core : public processor_set {
   void offer(processor& p) noexcept {
     if (!any_idle()) return;
     auto backlog = p.backlog.load(std::memory_order_relaxed);
-    if (backlog != 0 && x_cost.worth_waking(backlog))
+    if (backlog != 0 && x_cost.worth_waking(backlog) && (x_cost.coarse() || !crowded()))
       wake_one();
     else
       ensure_monitor();
@@ -283,7 +283,7 @@ class scheduler_core : public processor_set {
   RUNNEL_NOINLINE runnable_item search(processor& p, bool& searching) noexcept {
     if (x_chooser) return {};  // it has seen all that there is
     if (fifo_link* g = take_injected(p)) return {.goroutine = g};
-    if (x_concurrency == 1) return {};
+    if (x_concurrency == 1 || (crowded(1) && !x_cost.coarse())) return {};
     if (!searching) {
       searching = start_searching();
       if (!searching) return steal(p);

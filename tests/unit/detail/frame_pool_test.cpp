@@ -74,6 +74,19 @@ TEST(frame_pool, blocks_are_aligned_and_do_not_overlap) {
   EXPECT_EQ(live(), before);
 }
 
+// So that two threads that work in neighbouring frames do not share a line.
+TEST(frame_pool, blocks_of_more_than_256_bytes_begin_at_a_cache_line) {
+  std::vector<block> blocks;
+  for (std::size_t size = 257; size <= frame_largest; size += 53)
+    for (int i = 0; i < 3; ++i) blocks.push_back(make(size));
+  for (block b : blocks) {
+    if (RUNNEL_FRAME_POOL) {
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.at) % runnel::cache_line, 0u) << b.size;
+    }
+    check_and_free(b);
+  }
+}
+
 TEST(frame_pool, survives_random_use_of_every_size) {
   std::size_t before = live();
   std::mt19937 random(1);
