@@ -156,7 +156,8 @@ class fork_operation : public fork_operation_base {
   }
   std::coroutine_handle<> suspend(promise_base* leaf) {
     return fork(leaf, sizeof...(T), std::get<0>(x_children), [this](list_head& queue) {
-      push_others(queue, std::make_index_sequence<sizeof...(T) - 1>());
+      // Of none, which all() refuses, the compiler is not to count down from zero.
+      push_others(queue, std::make_index_sequence<(sizeof...(T) > 0 ? sizeof...(T) - 1 : 0)>());
     });
   }
 

@@ -3,6 +3,9 @@
 #
 #   check.sh COMPILER FILE [FLAGS...]      exits 0 when the file is refused as it says, 77 when it does not apply
 #   check.sh COMPILER --self-test          shows that this script notices each way in which a file can be wrong
+#   check.sh COMPILER --precompile HEADER [FLAGS...]   makes a header with what the library includes of the standard's,
+#                              which most of the time would go to, and precompiles it; read first when
+#                              RUNNEL_PRECOMPILED names it. The library's own headers are read by each file.
 #
 # The file says, in comments that begin a line:
 #   // EXPECT: text            must be in an error of the compiler (several such lines: each of them)
@@ -94,6 +97,17 @@ case $("$compiler" --version) in
   *clang*) family=clang ;;
   *) family=gcc ;;
 esac
+if [ "$file" = --precompile ]; then
+  header=$1
+  shift
+  mkdir -p "$(dirname "$header")"
+  grep -rhoE '^#include <[a-z_]+>' "$(dirname "$0")/../../include" | sort -u >"$header"
+  if [ "$family" = clang ]; then made=$header.pch; else made=$header.gch; fi
+  rm -f "$made" # where it cannot be made, the header itself is read each time
+  "$compiler" "$@" -x c++-header "$header" -o "$made" || echo "not precompiled"
+  exit 0
+fi
+
 only=$(values_of COMPILER)
 if [ -n "$only" ] && [ "$only" != "$family" ]; then
   echo "for $only alone"
@@ -105,6 +119,7 @@ while read -r -a more; do flags+=("${more[@]}"); done < <(values_of FLAGS)
 
 # The whole message on one line, without the source quoted under it.
 compile=("$compiler" "${flags[@]}" -fmessage-length=0 -fno-diagnostics-color -fsyntax-only -x c++)
+if [ -n "${RUNNEL_PRECOMPILED-}" ]; then compile+=(-include "$RUNNEL_PRECOMPILED"); fi
 if [ "$family" = clang ]; then compile+=(-fno-caret-diagnostics); else compile+=(-fno-diagnostics-show-caret); fi
 
 when=$(values_of WHEN)

@@ -140,6 +140,7 @@ TEST(ctx_cancel, cancel_does_not_wait_for_work) {
   EXPECT_TRUE(ctx.is_done());
   EXPECT_FALSE(released);
   released = true;
+  EXPECT_TRUE(test_support::wait_until([&] { return rt.live() == 0; }));  // it refers to what dies here
 }
 
 // CTX-04

@@ -396,20 +396,23 @@ TEST(eg, those_that_await_a_slot_are_served_in_order) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     // Each child keeps the slot until it is told to go on, so that one awaiter at a time is let through.
     rn::chan<int> next(0);
-    std::atomic<int> through = 0;
+    std::atomic<int> asked = 0, through = 0;
     auto keep_slot = [&]() -> rn::task<> { co_await next.recv(); };
     rn::errgroup g(rn::limit(1)), spawners;
     co_await g.go(keep_slot);
     for (int i = 0; i < 10; ++i) {
       spawners.go(
           [&](int n) -> rn::task<> {
-            EXPECT_TRUE(co_await g.go(keep_slot));
+            auto slot = g.go(keep_slot);  // it queues at the call
+            ++asked;
+            EXPECT_TRUE(co_await std::move(slot));
             EXPECT_EQ(through, n);
             ++through;
           },
           i);
-      co_await until([&] { return g.live() == static_cast<std::size_t>(i) + 2; });
+      co_await until([&] { return asked == i + 1; });
     }
+    EXPECT_EQ(g.live(), 11u);
     for (int i = 0; i < 10; ++i) {
       co_await let_others_run();
       EXPECT_EQ(through, i);

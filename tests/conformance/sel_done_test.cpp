@@ -25,6 +25,7 @@
 #include <optional>
 #include <ranges>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace {
@@ -134,6 +135,8 @@ TEST(sel_done, a_kill_pierces_the_handler) {
     };
     co_await rn::select(rn::on(rn::done(), hangs));
   });
+  rt.cancel();
+  while (begun == 0) std::this_thread::yield();
   rt.shut_down();
   EXPECT_EQ(begun, 1);
   EXPECT_EQ(unwound, 1);
@@ -142,17 +145,19 @@ TEST(sel_done, a_kill_pierces_the_handler) {
 // It is told each time that it asks, so only a kill ends it.
 TEST(sel_done, a_kill_ends_a_loop_that_does_nothing_but_ask) {
   rn::runtime rt(rn::threads(2), rn::runtime_options().grace(5ms).kill_grace(30s));
-  std::atomic<int> unwound{0};
+  std::atomic<int> begun{0}, unwound{0};
   rt.go([&]() -> rn::task<> {
     struct at_end {
       std::atomic<int>& n;
       ~at_end() { ++n; }
     } guard{unwound};
+    ++begun;
     rn::chan<int> silent(0);
     for (;;) co_await rn::select(rn::on(silent.recv(), [] {}), rn::on(rn::done(), [] {}));
   });
   rt.go([&]() -> rn::task<> {
     auto here = rn::this_context();
+    ++begun;
     for (;;) {
       auto once = here.done();
       std::array ops{&once};
@@ -160,6 +165,7 @@ TEST(sel_done, a_kill_ends_a_loop_that_does_nothing_but_ask) {
       co_await rn::select(only_done);
     }
   });
+  while (begun < 2) std::this_thread::yield();
   rt.shut_down();
   EXPECT_EQ(unwound, 1);
 }

@@ -41,9 +41,10 @@ rn::task<> park_under(deaths& log, int depth) {
   log.push_back({"went on", 0, false});
 }
 
-// Runs work until it is parked, cancels it, and waits until it is gone.
-template <class Work>
-rn::task<> cancelled(Work work) {
+// Runs work until it is parked, cancels it, and waits until it is gone. Where there are several threads it may be anywhere
+// after the moment at which `there` holds.
+template <class Work, class There = bool (*)()>
+rn::task<> cancelled(Work work, There there = [] { return true; }) {
   auto [ctx, cancel] = rn::context::background().with_cancel();
   std::atomic<bool> ended{false};
   struct at_end {
@@ -54,6 +55,7 @@ rn::task<> cancelled(Work work) {
     at_end end{ended};
     co_await rn::with_context(ctx, work());
   });
+  co_await until(there);
   for (int i = 0; i < 20; ++i) co_await rn::yield();
   EXPECT_FALSE(ended) << "it was to wait until it is cancelled";
   cancel();
@@ -318,6 +320,7 @@ TEST(unwinding, children_are_joined_before_the_frame_that_they_refer_to_dies) {
   rn::runtime rt(rn::threads(2));
   deaths log;
   std::atomic<int> live_children{0};
+  std::atomic<bool> all_there{false};
   auto work = [&]() -> rn::task<> {
     struct guard {
       std::atomic<int>& children;
@@ -335,9 +338,11 @@ TEST(unwinding, children_are_joined_before_the_frame_that_they_refer_to_dies) {
       co_await rn::finally(rn::sleep(1h), slow_cleanup);
     };
     for (int i = 0; i < 8; ++i) co_await group.go(child);
+    co_await until([&] { return live_children == 8; });
+    all_there = true;
     co_await park_under(log, 0);
   };
-  auto app = [&]() -> rn::task<> { co_await cancelled(work); };
+  auto app = [&]() -> rn::task<> { co_await cancelled(work, [&] { return all_there.load(); }); };
   rt.run(app);
   EXPECT_EQ(test_support::names(log), (std::vector<std::string>{"0", "frame with 0 children"}));
 }

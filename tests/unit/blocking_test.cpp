@@ -411,7 +411,7 @@ TEST_F(blocking, an_io_context_may_be_destroyed_while_a_call_runs) {
   gate g;
   std::atomic<int> in_frame{0};
   auto io = std::make_unique<boost::asio::io_context>(1);
-  auto sched = std::make_unique<rn::scheduler>(*io, rn::threads(1));
+  auto sched = std::make_unique<rn::scheduler>(*io, rn::threads(1), rn::runtime_options().kill_grace(30s));
   sched->go([&]() -> rn::task<> {
     test::counted local(in_frame);
     co_await rn::blocking([&] { g.wait(); });

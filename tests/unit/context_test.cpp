@@ -335,7 +335,7 @@ TEST_P(context_storm, goroutines_enter_and_leave_scopes_while_they_are_cancelled
     rn::runtime rt(n_threads);
     auto app = [&]() -> rn::task<> {
       std::minstd_rand random(seed);
-      while (std::chrono::steady_clock::now() < until_then) {
+      while (std::chrono::steady_clock::now() < until_then || scopes <= 100) {
         storm s;
         std::atomic<bool> stop{false};
         auto [ctx, cancel] = rn::context::background().with_cancel();

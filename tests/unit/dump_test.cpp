@@ -48,7 +48,10 @@ template <class Runtime> std::string dumped_with(Runtime& rt, const std::string&
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 std::string line_with(const std::string& text, const std::string& part) {
   std::size_t at = text.find(part);
-  if (at == std::string::npos) return "no line has it: " + text;
+  if (at == std::string::npos) {
+    ADD_FAILURE() << "no line has '" << part << "': " << text;
+    return "";
+  }
   std::size_t begin = text.rfind('\n', at);
   begin = begin == std::string::npos ? 0 : begin + 1;
   return text.substr(begin, text.find('\n', at) - begin);
@@ -72,14 +75,16 @@ TEST(dump, tells_the_tree) {
   rn::runtime rt(rn::threads(1));
   rn::chan<int> ch(0);
   rt.go([&]() -> rn::task<> {
+    co_await rn::yield();  // who has never waited is not known
     co_await rn::with_timeout(1h, rn::with_errgroup(rn::limit(2), [&](rn::errgroup& g) -> rn::task<> {
       for (int i = 0; i < 3; ++i) g.go(receive, ch);
       co_await rn::all(receive(ch), receive(ch));
     }));
   });
-  std::string text = dumped_with(rt, "all or race: 2 children");
-  text = dumped_with(rt, "group: 3 children, limit 2, 1 queued");
-  EXPECT_TRUE(has(text, "deadline in 3.6e+03s") || has(text, "deadline in 3600s")) << text;
+  (void)dumped_with(rt, "all or race: 2 children");
+  (void)dumped_with(rt, "group: 3 children, limit 2, 1 queued");
+  std::string text = dumped_with(rt, "for 2 children of an all or race");  // it waits when they do
+  EXPECT_TRUE(has(text, "deadline in 3600s") || has(text, "deadline in 35")) << text;
   EXPECT_EQ(depth_of(text, "context"), 0) << text;
   EXPECT_EQ(depth_of(text, "scope, deadline in "), 1) << text;
   EXPECT_EQ(depth_of(text, "group: "), 2) << text;
@@ -118,8 +123,10 @@ TEST(dump, of_a_runtime_that_tracks_knows_who_joins_and_who_was_forked) {
   rn::runtime rt(rn::threads(1), rn::runtime_options().track_goroutines());
   rn::chan<int> ch(0);
   rt.go([&]() -> rn::task<> { co_await rn::all(receive(ch), receive(ch)); });
-  std::string text = dumped_with(rt, "goroutine 3, a child of an all or race in 1");
+  (void)dumped_with(rt, "goroutine 3, a child of an all or race in 1");
+  std::string text = dumped_with(rt, "waits for 2 children of an all or race, since ");  // it waits when they do
   EXPECT_TRUE(has(line_with(text, "goroutine 1"), "waits for 2 children of an all or race, since ")) << text;
+  EXPECT_TRUE(has(text, "goroutine 3, a child of an all or race in 1")) << text;
   EXPECT_TRUE(has(line_with(text, "goroutine 2"), "a child of an all or race in 1: waits to receive")) << text;
 }
 
@@ -132,6 +139,7 @@ TEST(dump, tells_what_runs_under_a_context_of_its_own) {
     auto [ctx, cancel] = rn::context::background().with_cancel();
     int line = __LINE__ + 1;
     rt.run([&, under = ctx] { rn::go(under, receive, ch); });
+    EXPECT_TRUE(wait_until([&] { return rt.live() == 1; }));  // the app's own goroutine may still be ending
     std::string text = dumped_with(rt, "to receive from channel 1 (unbuffered)");
     EXPECT_TRUE(has(text, "dump_test.cpp:" + std::to_string(line))) << text;
     EXPECT_EQ(depth_of(text, "dump_test.cpp:"), 2) << text;
@@ -197,7 +205,8 @@ TEST(dump, tells_what_is_cancelled_what_has_a_deadline_and_what_never_ends) {
   rt.go(limited);
   rt.go(receive, rn::chan<int>());
   std::string text = dumped_with(rt, "group: 1 child, cancelled");
-  EXPECT_TRUE(has(dumped_with(rt, ", deadline in "), "deadline in 90s") || has(text, "deadline in 8")) << text;
+  text = dumped_with(rt, ", deadline in ");
+  EXPECT_TRUE(has(text, "deadline in 90s") || has(text, "deadline in 8")) << text;
   text = dumped_with(rt, "to receive from the nil channel: for ever");
   ch.close();
 }

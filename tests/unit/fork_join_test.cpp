@@ -62,13 +62,16 @@ TEST(fork_join, children_talk_through_a_channel) {
 TEST(fork_join, children_sleep_at_the_same_time) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     auto begin = std::chrono::steady_clock::now();
+    std::atomic<int> asleep = 0;
+    auto sleeps = [&]() -> rn::task<> {
+      ++asleep;
+      co_await rn::sleep(5ms);
+      co_await until([&] { return asleep == 100; });  // for ever, if one begins when the one before has ended
+    };
     std::vector<rn::task<>> tasks;
-    for (int i = 0; i < 100; ++i)
-      tasks.push_back([]() -> rn::task<> { co_await rn::sleep(5ms); }());
+    for (int i = 0; i < 100; ++i) tasks.push_back(sleeps());
     co_await rn::all(std::move(tasks));
-    auto took = std::chrono::steady_clock::now() - begin;
-    EXPECT_GE(took, 5ms);
-    EXPECT_LT(took, 250ms) << "one after the other they take 500";
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 5ms);
   });
 }
 
@@ -368,7 +371,7 @@ TEST(fork_join, a_child_that_gives_up_by_itself_takes_its_siblings_with_it) {
       co_await until([&] { return alive == 2; });
       cancel();
     });
-    auto r = co_await rn::as_result(rn::with_timeout(2s, both()));
+    auto r = co_await rn::as_result(rn::with_timeout(60s, both()));
     EXPECT_TRUE(r.canceled()) << "the sibling went on until the timeout";
     EXPECT_EQ(alive, 0);
     co_await g.wait();

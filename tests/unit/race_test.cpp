@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <runnel/all.hpp>
 #include <runnel/as_result.hpp>
+#include <runnel/dump.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -101,10 +103,19 @@ TEST(race, errors_of_all_losers_go_to_the_hook_before_and_after_the_win) {
 TEST(race, if_all_fail_the_first_error_is_thrown_and_the_others_go_to_the_hook) {
   for (int threads : {1, 2, 4}) {
     checked_runtime rt(threads);
-    rt.run([]() -> rn::task<> {
-      std::atomic<int> order = 0;
+    rt.run([&]() -> rn::task<> {
+      auto left = [&](int n) {
+        std::ostringstream out;
+        rn::dump(out, rt.get());
+        return out.str().find("all or race: " + std::to_string(n) + " child") != std::string::npos;
+      };
+      auto fails_with_left = [&](std::string message, int n) -> rn::task<int> {
+        co_await until([&] { return left(n); });  // by then the others' errors have been noted
+        test::fail(message);
+        co_return 0;
+      };
       auto race = [&] {
-        return rn::race(fails_when("third", order, 2), fails_when("first", order, 0), fails_when("second", order, 1));
+        return rn::race(fails_with_left("third", 1), fails_with_left("first", 3), fails_with_left("second", 2));
       };
       EXPECT_EQ(co_await error_of_awaiting(race), "first");
     });

@@ -330,8 +330,12 @@ TEST(shutdown, after_the_grace_a_kill_pierces_shields) {
 // Foreign work that nothing can stop.
 struct stuck_awaitable {
   std::coroutine_handle<>* handle;
+  std::atomic<bool>* begun;
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> h) const noexcept { *handle = h; }
+  void await_suspend(std::coroutine_handle<> h) const noexcept {
+    *handle = h;
+    *begun = true;  // from now on
+  }
   void await_resume() const noexcept {}
 };
 
@@ -341,12 +345,7 @@ TEST(shutdown, what_is_stuck_is_reported_and_leaked_by_request) {
   ::testing::internal::CaptureStderr();
   {
     rn::runtime rt(rn::threads(1), rn::runtime_options().grace(2ms).kill_grace(2ms).leak_stuck());
-    auto app = [&] {
-      rn::go([&]() -> rn::task<> {
-        begun = true;
-        co_await rn::adopt(stuck_awaitable{&left});
-      });
-    };
+    auto app = [&] { rn::go([&]() -> rn::task<> { co_await rn::adopt(stuck_awaitable{&left, &begun}); }); };
     rt.run(app);
     EXPECT_TRUE(wait_until([&] { return begun.load(); }));
     rt.shut_down();
@@ -364,12 +363,7 @@ TEST(shutdown_death, what_is_stuck_is_reported_and_ends_the_program) {
         static std::coroutine_handle<> left{};
         std::atomic<bool> begun{false};
         rn::runtime rt(rn::threads(1), rn::runtime_options().grace(2ms).kill_grace(2ms));
-        auto app = [&] {
-          rn::go([&]() -> rn::task<> {
-            begun = true;
-            co_await rn::adopt(stuck_awaitable{&left});
-          });
-        };
+        auto app = [&] { rn::go([&]() -> rn::task<> { co_await rn::adopt(stuck_awaitable{&left, &begun}); }); };
         rt.run(app);
         wait_until([&] { return begun.load(); });
         rt.shut_down();

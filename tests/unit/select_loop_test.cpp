@@ -3,6 +3,7 @@
 #include <runnel/after.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/select_loop.hpp>
 #include <runnel/ticker.hpp>
@@ -275,6 +276,7 @@ TEST(select_loop, prefer_first_serves_the_first_first) {
 TEST(select_loop, cancelled_in_a_handler_or_between_it_leaves_nothing_behind) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     rn::chan<std::unique_ptr<int>> ch(0), silent(0);
+    rn::errgroup feeders;
     for (int i = 0; i < 30; ++i) {
       auto loop = [&]() -> rn::task<> {
         co_await rn::select_loop(rn::on(ch.recv(), [&](std::optional<std::unique_ptr<int>>) -> rn::task<> {
@@ -283,12 +285,14 @@ TEST(select_loop, cancelled_in_a_handler_or_between_it_leaves_nothing_behind) {
                                  silent.recv());
       };
       auto feed = [&]() -> rn::task<> { co_await ch.send(std::make_unique<int>(1)); };
-      if (i % 2 == 0) rn::go(feed);
+      if (i % 2 == 0) feeders.go(feed);
       auto r = co_await rn::as_result(rn::with_timeout(500us, loop()));
       EXPECT_TRUE(r.error());
       if (i % 2 == 0) (void)ch.try_recv();
     }
-    co_await until([&] { return waiting_receivers(ch) + waiting_senders(ch) + waiting_receivers(silent) == 0; });
+    co_await until([&] { return (void)ch.try_recv(), feeders.live() == 0; });  // one of them may have come late
+    co_await feeders.wait();
+    EXPECT_EQ(waiting_receivers(ch) + waiting_senders(ch) + waiting_receivers(silent), 0u);
   });
 }
 

@@ -26,6 +26,10 @@
 #include <thread>
 #include <vector>
 
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
 namespace {
 
 namespace rn = runnel;
@@ -210,13 +214,15 @@ TEST_F(watchdog, names_destructors_that_hold_the_thread_and_children_of_all) {
   };
   rn::runtime rt(rn::threads(2), rn::runtime_options().watchdog(2ms, found.handler()));
   rt.run([&]() -> rn::task<> {
+    std::atomic<bool> begun{false};
     rn::errgroup g;
     g.go([&]() -> rn::task<> {
       slow guard{found};
+      begun = true;
       rn::chan<int> nobody;
       (void)co_await nobody.recv();
     });
-    for (int i = 0; i < 20; ++i) co_await rn::yield();
+    co_await test_support::until([&] { return begun.load(); });
     g.cancel();
     co_await g.wait();
     // One of them is stolen, or taken by the pump.
@@ -248,14 +254,17 @@ TEST_F(watchdog, is_silent_about_a_blocking_call) {
   EXPECT_EQ(found.of_line(line_of_call), 0u);
 }
 
+// While it is captured it is a file.
+off_t size_of_stderr() {
+  struct stat file {};
+  return ::fstat(STDERR_FILENO, &file) == 0 ? file.st_size : 0;
+}
+
 TEST_F(watchdog, prints_where_nobody_handles_it) {
   ::testing::internal::CaptureStderr();
   {
     rn::runtime rt(rn::threads(1), rn::runtime_options().watchdog(1ms));
-    auto hog = [] {
-      auto until = std::chrono::steady_clock::now() + 300ms;  // some of it is seen, however slow the machine is
-      (void)spin_until([&] { return std::chrono::steady_clock::now() > until; });
-    };
+    auto hog = [] { EXPECT_TRUE(spin_until([] { return size_of_stderr() != 0; })); };
     rt.go(hog);
     EXPECT_TRUE(wait_until([&] { return rt.live() == 0; }));
   }

@@ -318,7 +318,7 @@ TEST(with_errgroup, children_in_a_shield_delay_it) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     rn::chan<int> gate(0);
     std::atomic<int> shielded = 0;
-    std::atomic<bool> returned = false;
+    std::atomic<bool> failing = false, returned = false;
     rn::errgroup g;
     g.go([&]() -> rn::task<> {
       auto outcome = co_await rn::as_result(rn::with_errgroup([&](rn::errgroup& inner) -> rn::task<> {
@@ -330,12 +330,13 @@ TEST(with_errgroup, children_in_a_shield_delay_it) {
           co_await rn::shield(work());
         });
         co_await until([&] { return shielded == 1; });
+        failing = true;
         test::fail("body");
       }));
       EXPECT_NE(outcome.error(), nullptr);
       returned = true;
     });
-    co_await until([&] { return shielded == 1; });
+    co_await until([&] { return failing.load(); });
     co_await test::let_others_run();
     EXPECT_FALSE(returned);
     gate.close();

@@ -147,7 +147,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     core.refuse_new();
     core.cancel();
     core.root.cancel(level_kill, false, canceled_cause());
-    wait_and_help(1'000'000'000);
+    wait_and_help(core.kill_grace());
     core.end_blocking();
     close_timers();
   }

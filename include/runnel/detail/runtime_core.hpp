@@ -240,6 +240,7 @@ class runtime_core : public goroutine_owner {
   bool lives() const noexcept { return x_counted.load(std::memory_order_acquire) != 0; }
   // A processor has nothing to run, or will be pumped later. On the thread that pumps it.
   void give_back_reserve(processor& p) noexcept { count_down(p.reserve.exchange(0, std::memory_order_relaxed)); }
+  std::int64_t kill_grace() const noexcept { return x_options.kill_grace_ns; }
   bool closing() const noexcept { return x_closing.load(std::memory_order_acquire); }
 
   void refuse_new() noexcept { x_closing.store(true, std::memory_order_seq_cst); }

@@ -3,6 +3,7 @@
 // channels, contexts and exceptions go to and fro.
 #include "library.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -57,7 +58,7 @@ static rn::task<> channels() {
 static rn::task<> cancellation() {
   auto [ctx, cancel] = rn::context::background().with_cancel();
   rn::errgroup g;
-  int unwound = 0;
+  std::atomic<int> unwound = 0;  // on two threads
   auto waits = [&unwound](rn::task<> work, rn::context c) -> rn::task<> {
     auto r = co_await rn::as_result(rn::with_context(std::move(c), std::move(work)));
     unwound += r.canceled();

