@@ -103,7 +103,7 @@ class stepwise_operation : public owned_operation {
 
  private:
   template <class F> struct waiting_step final : waiting_steps::step {
-    explicit waiting_step(F& step) : f(std::move(step)) {}
+    explicit waiting_step(F& from) : f(std::move(from)) {}
     void run() override { std::move(f)(); }
     F f;
   };
