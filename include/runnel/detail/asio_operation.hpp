@@ -124,18 +124,24 @@ template <class Init> constexpr bool is_single_step() noexcept {
   return name.starts_with("basic_");
 }
 
-template <class Init>
-concept has_executor = requires(const Init& init) { init.get_executor(); };
+// The executor of the I/O object, by the initiation or, as Beast has it, by what that is called with: the object, a
+// pointer to it, or to what has its stream.
+template <class X> constexpr bool has_executor = requires(X& x) { x.get_executor(); };
+template <class X> constexpr bool points_to_executor = requires(X& x) { x->get_executor(); };
+template <class X> constexpr bool points_to_stream = requires(X& x) { x->stream().get_executor(); };
+template <class... X>
+constexpr bool any_has_executor = ((has_executor<X> || points_to_executor<X> || points_to_stream<X>) || ...);
 
-// Of an initiation that has none: the goroutine's.
-template <class Init> auto executor_of(const Init& init, [[maybe_unused]] const asio_host& host) {
-  if constexpr (has_executor<Init>)
-    return init.get_executor();
+template <class X, class... More> auto executor_among(X& x, More&... more) {
+  if constexpr (has_executor<X>)
+    return x.get_executor();
+  else if constexpr (points_to_executor<X>)
+    return x->get_executor();
+  else if constexpr (points_to_stream<X>)
+    return x->stream().get_executor();
   else
-    return host.get_executor();
+    return executor_among(more...);
 }
-template <class Init>
-using executor_type_of = decltype(executor_of(std::declval<const Init&>(), std::declval<const asio_host&>()));
 
 // The goroutine's world; of a test there is none.
 inline asio_host& host_of(const goroutine& g) {
@@ -162,7 +168,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
       std::conditional_t<is_single_step<Init>(), owned_operation, stepwise_operation> {
   static constexpr bool single_step = is_single_step<Init>();
   using base = std::conditional_t<single_step, owned_operation, stepwise_operation>;
-  using executor = executor_type_of<Init>;
+  static constexpr bool knows_executor = any_has_executor<Init, Args...>;
+  using executor = decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_host&>()));
 
  public:
   template <class I, class... A>
@@ -175,8 +182,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     goroutine& g = goroutine_of(leaf);
     asio_host& host = host_of(g);
     if (!enter_operation(g) || !this->begin(g, leaf)) return stop_here(g, leaf);
-    x_executor.emplace(executor_of(x_init, host));
-    x_anywhere = !has_executor<Init> || runs_anywhere(*x_executor);
+    std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., host)); }, x_args);
+    x_anywhere = !knows_executor || runs_anywhere(*x_executor);
     if (!x_anywhere) return send(), true;
     start();
     if (!this->leave()) return true;
