@@ -3,5 +3,7 @@
 // Layer: L11
 #pragma once
 
+#include <runnel/io/async_channel.hpp>
+#include <runnel/io/async_run.hpp>
 #include <runnel/io/io_result.hpp>
 #include <runnel/io/use_task.hpp>
