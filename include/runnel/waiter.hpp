@@ -248,7 +248,8 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
     if (kind == word::operation) {
       if (seen & word::requested) return false;
-      if (!g.word.compare_exchange_strong(seen, seen | word::requested | word::owned, std::memory_order_seq_cst)) continue;
+      auto asked = seen | word::requested | word::owned;
+      if (!g.word.compare_exchange_strong(seen, asked, std::memory_order_seq_cst)) continue;
       // The operation, which is ours if nobody owned it, asks foreign code to end: with no lock held.
       if (!(seen & word::owned)) wakes.add_after(static_cast<member&>(*g.node()));
       return true;

@@ -113,7 +113,7 @@ template <class Round> void cancel_at_random(unsigned threads, dice d, Round&& r
       cancellers.emplace_back([&mine, d = d.split()]() mutable {
         for (auto& cancel : mine) {
           stress::dawdle(d);
-          if (d.one_in(3)) std::this_thread::sleep_for(d.microseconds(300));
+          if (d.one_in(3)) std::this_thread::sleep_for(d.microseconds(300));  // sleeps: it comes at any moment
           cancel();
         }
       });

@@ -103,7 +103,7 @@ TEST_F(io_websocket_stress, both_directions_are_cancelled_at_any_moment) {
       auto [ctx, cancel] = rn::context::background().with_cancel();
       for (int i = 0; i < sessions; ++i) rt.go(session, std::ref(tls), std::ref(b), ctx, d.split());
       std::thread canceller([d = d.split(), end = std::move(cancel)]() mutable {
-        std::this_thread::sleep_for(d.microseconds(8000));
+        std::this_thread::sleep_for(d.microseconds(8000));  // sleeps: it comes at any moment
         end();
       });
       canceller.join();

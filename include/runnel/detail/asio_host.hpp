@@ -153,8 +153,8 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     close_timers();
   }
 
-  // A goroutine goes on whose operation has completed, on any thread. `in_handler`: the calling handler has nothing left
-  // to do, and is on no strand, so that if its thread is of this pool it can become the pump.
+  // A goroutine goes on whose operation has completed, on any thread. `in_handler`: the calling handler has nothing
+  // left to do, and is on no strand, so that if its thread is of this pool it can become the pump.
   void go_on(goroutine& g, bool in_handler) noexcept {
     auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
     fifo chain;

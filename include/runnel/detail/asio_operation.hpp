@@ -157,8 +157,8 @@ inline asio_host& host_of(const goroutine& g) {
 
 // Foreign code of it runs in its owner's hands (detail/owned_operation.hpp). Where the executor of the I/O object is a
 // pool's, anybody can be the owner, and an operation of many steps has its handlers run by step_executor. Everywhere
-// else (a strand) the operation is started, and asked to end, by way of that executor, and what runs there excludes each
-// other anyway.
+// else (a strand) the operation is started, and asked to end, by way of that executor, and what runs there excludes
+// each other anyway.
 //
 // A handler that is destroyed without having been called, as when its context ends, ends the operation as a
 // cancellation does.
@@ -169,7 +169,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   static constexpr bool single_step = is_single_step<Init>();
   using base = std::conditional_t<single_step, owned_operation, stepwise_operation>;
   static constexpr bool knows_executor = any_has_executor<Init, Args...>;
-  using executor = decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_host&>()));
+  using executor =
+      decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_host&>()));
 
  public:
   template <class I, class... A>

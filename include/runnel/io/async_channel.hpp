@@ -50,7 +50,8 @@ inline const boost::system::error_category& channel_category() noexcept {
   struct category final : boost::system::error_category {
     const char* name() const noexcept override { return "runnel.channel"; }
     std::string message(int e) const override {
-      return e == static_cast<int>(channel_errc::closed) ? "the channel is closed" : "the channel was closed with an error";
+      bool plain = e == static_cast<int>(channel_errc::closed);
+      return plain ? "the channel is closed" : "the channel was closed with an error";
     }
   };
   static const category the_category;
@@ -61,9 +62,9 @@ namespace detail {
 
 // A handler of Asio's that waits in a channel's queue, with its memory from the handler's allocator.
 //
-// It is *queued*, or taken out by a peer, by a close, or by its cancellation, under the channel's lock: exactly once, by
-// whoever finds it linked. Who took it out posts it to the handler's executor, and only there it ends: a cancellation is
-// emitted there too, as Asio wants it, and so finds it alive.
+// It is *queued*, or taken out by a peer, by a close, or by its cancellation, under the channel's lock: exactly once,
+// by whoever finds it linked. Who took it out posts it to the handler's executor, and only there it ends: a
+// cancellation is emitted there too, as Asio wants it, and so finds it alive.
 template <class T, class Op, class Waiter, class Handler> class waiting_handler : public Waiter {
   using allocator = typename std::allocator_traits<
       boost::asio::associated_allocator_t<Handler>>::template rebind_alloc<waiting_handler>;
@@ -202,9 +203,9 @@ template <class Channel> auto hold_of(const Channel& ch) {
 
 /// Receives in plain Asio code: `auto v = co_await rn::async_recv(ch, asio::use_awaitable);`
 ///
-/// Completes with: (error_code, what recv() yields): an empty optional when the channel is closed and drained. The error
-/// is operation_aborted after a cancellation; of a channel that was closed with an error that error's code if it is a
-/// system_error, else channel_errc::closed_with_error.
+/// Completes with: (error_code, what recv() yields): an empty optional when the channel is closed and drained. The
+/// error is operation_aborted after a cancellation; of a channel that was closed with an error that error's code if it
+/// is a system_error, else channel_errc::closed_with_error.
 /// Executor: the handler's associated one, which has work meanwhile; never called inside of this call.
 /// Cancel-safety: any cancellation_type; the element stays in the channel.
 /// Ordering: it waits in the queue with the goroutines, first come first served.

@@ -106,9 +106,9 @@ struct start_for_handler {
 /// Runs a task as a goroutine of a scheduler, or a runtime, for plain Asio code:
 /// `int n = co_await rn::async_run(sched, work(x), asio::use_awaitable);`
 ///
-/// Completes with: (exception_ptr) for a task<>, else (exception_ptr, T), as co_spawn does: T() along with an exception.
-/// The exception is system_error(operation_aborted) if the goroutine was cancelled, or could not be started: the
-/// scheduler ends, or there is no memory.
+/// Completes with: (exception_ptr) for a task<>, else (exception_ptr, T), as co_spawn does: T() along with an
+/// exception. That is system_error(operation_aborted) if the goroutine was cancelled, or could not be started because
+/// the scheduler ends or memory lacks.
 /// Executor: the handler's associated one, which has work meanwhile; never called inside of this call.
 /// Cancel-safety: any cancellation_type cancels the goroutine's context; the operation completes when it has unwound.
 /// Lifetime: what the task refers to, and the scheduler, outlive the operation.
@@ -116,8 +116,9 @@ template <class Scheduler, class T, class Token> auto async_run(Scheduler& sched
   static_assert(std::is_void_v<T> || std::is_default_constructible_v<T>,
                 "async_run: the handler gets a T along with an exception too, so T must be default-constructible, as "
                 "with asio::co_spawn: return a std::optional");
-  using signature = typename std::conditional_t<std::is_void_v<T>, std::type_identity<void(std::exception_ptr)>,
-                                                std::type_identity<void(std::exception_ptr, detail::not_void<T>)>>::type;
+  using plain = std::type_identity<void(std::exception_ptr)>;
+  using with_value = std::type_identity<void(std::exception_ptr, detail::not_void<T>)>;
+  using signature = typename std::conditional_t<std::is_void_v<T>, plain, with_value>::type;
   return boost::asio::async_initiate<Token, signature>(detail::start_for_handler(), token, &scheduler, std::move(work));
 }
 

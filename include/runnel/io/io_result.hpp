@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/io/io_result.hpp: io_result<T>, how an operation of Asio ended: an error_code, and what it brought all the same.
+// runnel/io/io_result.hpp: io_result<T>, how an operation of Asio ended, and what it brought all the same.
 // Layer: L11
 #pragma once
 
