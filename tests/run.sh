@@ -12,7 +12,7 @@ Without options, the whole matrix, each in build/<preset>, up to the first that 
   gcc-debug      g++ -O0     unit and conformance tests of the core
   clang-debug    clang -O0   unit and conformance tests of the core
   gcc-asan       g++, address and undefined behaviour sanitizers   unit, conformance, stress
-  clang-tsan     clang, thread sanitizer                           unit, conformance, stress
+  clang-tsan     clang, thread sanitizer                           unit, conformance, stress, and WebSocket streams
 
   --quick        gcc-release alone
   --only PRESET  that one alone (may be repeated)
@@ -67,10 +67,10 @@ fi
 
 # ---- What is needed for what was chosen ----
 
-things=(cmake ninja boost gtest)
+things=(cmake ninja boost gtest openssl)
 for preset in "${chosen[@]}"; do
   case $preset in
-    gcc-release) things+=(gxx pkg_config openssl python) ;;
+    gcc-release) things+=(gxx pkg_config python) ;;
     gcc-*) things+=(gxx) ;;
     clang-tsan) things+=(clang clang_sanitizers) ;;
     clang-*) things+=(clang) ;;

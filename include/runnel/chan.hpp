@@ -228,6 +228,7 @@ template <class T> class chan {
     return detail::receive_each<T, function>(detail::chan_hold<element>(x_core), std::forward<F>(f));
   }
 
+  friend struct detail::chan_access;
   detail::chan_core* x_core = nullptr;
 };
 
@@ -258,6 +259,7 @@ template <class T> class receiver {
   friend bool operator==(const receiver&, const receiver&) noexcept = default;
 
  private:
+  friend struct detail::chan_access;
   chan<T> x_chan;
 };
 
@@ -293,6 +295,7 @@ template <class T> class sender {
   friend bool operator==(const sender&, const sender&) noexcept = default;
 
  private:
+  friend struct detail::chan_access;
   chan<T> x_chan;
 };
 

@@ -225,7 +225,8 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
   for (;;) {
     auto seen = g.word.load(std::memory_order_seq_cst);
     auto kind = word::kind_of(seen);
-    bool waits = seen != 0 && (kind == word::plain || kind == word::registering || kind == word::parked);
+    bool waits = seen != 0 && (kind == word::plain || kind == word::registering || kind == word::parked ||
+                               kind == word::operation);
     if (!waits) {
       // It looks as if it ran, or ended a select, and then it reads the level before it next parks. But what it has
       // stored since, before a light fence, may be on its way to us: only a heavy fence tells.
@@ -245,6 +246,14 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
       return true;
     }
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
+    if (kind == word::operation) {
+      if (seen & word::requested) return false;
+      auto asked = seen | word::requested | word::owned;
+      if (!g.word.compare_exchange_strong(seen, asked, std::memory_order_seq_cst)) continue;
+      // The operation, which is ours if nobody owned it, asks foreign code to end: with no lock held.
+      if (!(seen & word::owned)) wakes.add_after(static_cast<member&>(*g.node()));
+      return true;
+    }
     auto stopped = word::with_kind(seen, word::stopped);
     if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
     if (kind == word::parked) {

@@ -147,15 +147,32 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     core.refuse_new();
     core.cancel();
     core.root.cancel(level_kill, false, canceled_cause());
+    x_context_ended.store(true, std::memory_order_release);
     wait_and_help(core.kill_grace());
     core.end_blocking();
     close_timers();
+  }
+
+  // A goroutine goes on whose operation has completed, on any thread. `in_handler`: the calling handler has nothing
+  // left to do, and is on no strand, so that if its thread is of this pool it can become the pump.
+  void go_on(goroutine& g, bool in_handler) noexcept {
+    auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
+    fifo chain;
+    chain.push(&g);
+    if (in_handler && runs_here())
+      with_policy([&]<class P>(P) { core.core.template run_here<P>(chain); });
+    else
+      core.core.schedule_all(chain);
+    if (x_context_ended.load(std::memory_order_acquire))
+      with_policy([this]<class P>(P) { core.core.template help<P>(); });
   }
 
   template <class ExecutionContext>
   void attach_to(ExecutionContext& context);
 
   virtual boost::asio::any_io_executor get_executor() const = 0;
+  // Whether the calling thread is one of the execution context's.
+  virtual bool runs_here() const noexcept = 0;
 
   // Calls f(policy()) with the policy of this runtime.
   template <class F> void with_policy(F&& f) noexcept {
@@ -179,10 +196,20 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
       core.timers.on_timer(now(), woken);
       core.core.schedule_all(woken);
       if (core.wait_ended(1'000'000)) break;
-      if (now() >= until) return false;
+      if (now() >= until || (x_context_ended.load(std::memory_order_relaxed) && only_operations_live())) return false;
     }
     return core.wait_ended(INT64_MAX);  // passes the mutex that the last goroutine leaves
   }
+  // What lives waits for operations of a context that has ended: it goes on as their handlers are destroyed.
+  bool only_operations_live() noexcept {
+    std::size_t waiting = 0;
+    core.root.for_each_goroutine([&](const goroutine& g) {
+      waiting += word::kind_of(g.word.load(std::memory_order_acquire)) == word::operation;
+    });
+    return waiting >= core.live();
+  }
+
+  std::atomic<bool> x_context_ended{false};  // set once, by the thread that destroys the context
 };
 
 template <class Executor>
@@ -195,6 +222,10 @@ class asio_host_on final : public asio_host {
     x_tender.emplace(executor);
   }
   boost::asio::any_io_executor get_executor() const override { return x_executor; }
+  bool runs_here() const noexcept override {
+    if constexpr (requires { x_executor.running_in_this_thread(); }) return x_executor.running_in_this_thread();
+    return false;
+  }
 
  private:
   using timer_type = boost::asio::basic_waitable_timer<std::chrono::steady_clock,

@@ -93,6 +93,16 @@ struct nil_channel {
   }
 };
 
+// The channel behind a handle, for operations that are no members of it.
+struct chan_access {
+  template <class Channel> static chan_core* core(const Channel& ch) noexcept {
+    if constexpr (requires { ch.x_core; })
+      return ch.x_core;
+    else
+      return ch.x_chan.x_core;
+  }
+};
+
 // The shape of every channel operation. Waiter is what it leaves in a queue; Op says what it attempts under the lock.
 //
 // The frequent ways come first, each under a lock that is biased to this processor: by the buffer alone, hand in hand

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/asio_operation.hpp: an operation of Asio that a goroutine awaits.
+// Layer: L11
+#pragma once
+
+#include <runnel/detail/asio_executor.hpp>
+#include <runnel/detail/asio_host.hpp>
+#include <runnel/detail/owned_operation.hpp>
+#include <runnel/detail/promise.hpp>
+#include <runnel/error.hpp>
+#include <runnel/io/io_result.hpp>
+#include <runnel/waiter.hpp>
+
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace runnel::detail {
+
+// ---- What an operation completes with ----
+
+// The values behind the error, if there is one: nothing, the one, or a tuple.
+template <class... V> struct values_of {
+  using type = std::tuple<V...>;
+};
+template <> struct values_of<> {
+  using type = void;
+};
+template <class V> struct values_of<V> {
+  using type = V;
+};
+
+template <class... A> class completion {
+ public:
+  static constexpr bool has_code = false, has_exception = false;
+  using value = typename values_of<A...>::type;
+  std::tuple<A...> values;
+  template <class... X> explicit completion(X&&... x) : values(std::forward<X>(x)...) {}
+  bool aborted() const noexcept { return false; }
+  void check() const noexcept {}
+};
+template <class... A> class completion<boost::system::error_code, A...> {
+ public:
+  static constexpr bool has_code = true, has_exception = false;
+  using value = typename values_of<A...>::type;
+  boost::system::error_code error;
+  std::tuple<A...> values;
+  template <class... X> explicit completion(boost::system::error_code e, X&&... x)
+      : error(e), values(std::forward<X>(x)...) {}
+  bool aborted() const noexcept { return error == boost::asio::error::operation_aborted; }
+  void check() const {
+    if (error) throw boost::system::system_error(error);
+  }
+};
+template <class... A> class completion<std::exception_ptr, A...> {
+ public:
+  static constexpr bool has_code = false, has_exception = true;
+  using value = typename values_of<A...>::type;
+  std::exception_ptr error;
+  std::tuple<A...> values;
+  template <class... X> explicit completion(std::exception_ptr e, X&&... x)
+      : error(std::move(e)), values(std::forward<X>(x)...) {}
+  bool aborted() const noexcept {
+    try {
+      check();
+    } catch (const boost::system::system_error& e) {
+      return e.code() == boost::asio::error::operation_aborted;
+    } catch (...) {
+    }
+    return false;
+  }
+  void check() const {
+    if (error) std::rethrow_exception(error);
+  }
+};
+
+template <class Value, class... V> Value take_values(std::tuple<V...>& values) {
+  if constexpr (sizeof...(V) == 1)
+    return std::get<0>(std::move(values));
+  else if constexpr (sizeof...(V) > 1)
+    return std::move(values);
+}
+
+struct throwing_policy {
+  template <class C> static auto take(C& c) -> typename C::value {
+    c.check();
+    return take_values<typename C::value>(c.values);
+  }
+};
+struct result_policy {
+  template <class C> static auto take(C& c) {
+    using T = typename C::value;
+    static_assert(C::has_code,
+                  "rn::use_result is for operations that complete with an error_code; of the others rn::use_task "
+                  "returns the values, and throws the exception");
+    if constexpr (std::is_void_v<T>)
+      return io_result<T>(c.error, {});
+    else
+      return io_result<T>(c.error, take_values<T>(c.values));
+  }
+};
+
+// ---- What kind of operation it is ----
+
+// Whether an initiation is a member of one of Asio's own objects (basic_stream_socket, basic_waitable_timer): such an
+// operation is a single step, with one handler, the last. What cannot be told so is taken for an operation of many.
+template <class Init> constexpr bool is_single_step() noexcept {
+  std::string_view name = __PRETTY_FUNCTION__;
+  auto at = name.find("Init = ");
+  if (at == name.npos) return false;
+  name.remove_prefix(at + 7);
+  for (std::string_view space : {"boost::asio::", "posix::", "windows::", "ip::"})
+    if (name.starts_with(space)) name.remove_prefix(space.size());
+  return name.starts_with("basic_");
+}
+
+// The executor of the I/O object, by the initiation or, as Beast has it, by what that is called with: the object, a
+// pointer to it, or to what has its stream.
+template <class X> constexpr bool has_executor = requires(X& x) { x.get_executor(); };
+template <class X> constexpr bool points_to_executor = requires(X& x) { x->get_executor(); };
+template <class X> constexpr bool points_to_stream = requires(X& x) { x->stream().get_executor(); };
+template <class... X>
+constexpr bool any_has_executor = ((has_executor<X> || points_to_executor<X> || points_to_stream<X>) || ...);
+
+template <class X, class... More> auto executor_among(X& x, More&... more) {
+  if constexpr (has_executor<X>)
+    return x.get_executor();
+  else if constexpr (points_to_executor<X>)
+    return x->get_executor();
+  else if constexpr (points_to_stream<X>)
+    return x->stream().get_executor();
+  else
+    return executor_among(more...);
+}
+
+// The goroutine's world; of a test there is none.
+inline asio_host& host_of(const goroutine& g) {
+  pump_host& host = g.core().host();
+  if (!host.on_asio())
+    throw misuse_error(
+        "runnel: an operation of Asio under test::run, where time is virtual and nothing comes from outside: give the "
+        "code a channel instead, or run the test in a runtime");
+  return static_cast<asio_host&>(host);
+}
+
+// ---- The operation ----
+
+// Foreign code of it runs in its owner's hands (detail/owned_operation.hpp). Where the executor of the I/O object is a
+// pool's, anybody can be the owner, and an operation of many steps has its handlers run by step_executor. Everywhere
+// else (a strand) the operation is started, and asked to end, by way of that executor, and what runs there excludes
+// each other anyway.
+//
+// A handler that is destroyed without having been called, as when its context ends, ends the operation as a
+// cancellation does.
+template <class Policy, class Completion, class Init, class... Args>
+class [[nodiscard("co_await it: the operation has not been started")]] asio_operation final
+    : public awaitable_base,
+      std::conditional_t<is_single_step<Init>(), owned_operation, stepwise_operation> {
+  static constexpr bool single_step = is_single_step<Init>();
+  using base = std::conditional_t<single_step, owned_operation, stepwise_operation>;
+  static constexpr bool knows_executor = any_has_executor<Init, Args...>;
+  using executor =
+      decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_host&>()));
+
+ public:
+  template <class I, class... A>
+  explicit asio_operation(std::in_place_t, I&& init, A&&... args)
+      : x_init(std::forward<I>(init)), x_args(std::forward<A>(args)...) {}
+  asio_operation(asio_operation&& other)  // of what has not begun
+      : base(std::move(other)), x_init(std::move(other.x_init)), x_args(std::move(other.x_args)) {}
+
+  bool suspend(promise_base* leaf) {
+    goroutine& g = goroutine_of(leaf);
+    asio_host& host = host_of(g);
+    if (!enter_operation(g) || !this->begin(g, leaf)) return stop_here(g, leaf);
+    std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., host)); }, x_args);
+    x_anywhere = !knows_executor || runs_anywhere(*x_executor);
+    if (!x_anywhere) return send(), true;
+    start();
+    if (!this->leave()) return true;
+    if (end_of_wait()) return stop_here(g, leaf);
+    return spend_budget(g, leaf);
+  }
+  auto resume() {
+    if (x_failure) std::rethrow_exception(x_failure);
+    return Policy::take(*x_completion);
+  }
+
+ private:
+  // What Asio holds: the way back.
+  class handler_base {
+   public:
+    explicit handler_base(asio_operation& op) noexcept : x_op(&op) {}
+    handler_base(handler_base&& other) noexcept : x_op(std::exchange(other.x_op, nullptr)) {}
+    handler_base& operator=(handler_base&&) = delete;
+    ~handler_base() {
+      if (x_op) [[unlikely]] x_op->over(true);
+    }
+
+    using cancellation_slot_type = boost::asio::cancellation_slot;
+    cancellation_slot_type get_cancellation_slot() const noexcept { return x_op->x_signal.slot(); }
+
+    template <class... X> void operator()(X&&... x) {
+      asio_operation* op = std::exchange(x_op, nullptr);
+      try {
+        op->x_completion.emplace(std::forward<X>(x)...);
+      } catch (...) {
+        op->x_failure = std::current_exception();
+      }
+      op->over(false);
+    }
+
+   protected:
+    asio_operation* x_op;
+  };
+  struct handler_of_steps : handler_base {
+    using handler_base::handler_base;
+    using executor_type = step_executor<executor>;
+    executor_type get_executor() const noexcept {
+      asio_operation& op = *this->x_op;
+      return {*op.x_executor, op.x_anywhere ? static_cast<stepwise_operation*>(&op) : nullptr};
+    }
+  };
+  using handler = std::conditional_t<single_step, handler_base, handler_of_steps>;
+
+  // By the owner. What it throws is the operation's failure.
+  void start() noexcept {
+    x_started = true;
+    try {
+      std::apply([this](auto&... args) { std::move(x_init)(handler(*this), std::move(args)...); }, x_args);
+    } catch (...) {
+      x_failure = std::current_exception();
+    }
+  }
+
+  // Starts the operation, or asks it to end, where its executor runs things; it owns the operation until then.
+  class errand {
+   public:
+    explicit errand(asio_operation& op) noexcept : x_op(&op), x_throwing(std::uncaught_exceptions()) {}
+    errand(errand&& other) noexcept : x_op(std::exchange(other.x_op, nullptr)), x_throwing(other.x_throwing) {}
+    errand& operator=(errand&&) = delete;
+    ~errand() {
+      if (x_op) [[unlikely]] std::exchange(x_op, nullptr)->not_run(std::uncaught_exceptions() > x_throwing);
+    }
+    void operator()() {
+      asio_operation& op = *std::exchange(x_op, nullptr);
+      if (op.x_started)
+        op.x_signal.emit(boost::asio::cancellation_type::terminal);
+      else
+        op.start();
+      op.settle(false);
+    }
+
+   private:
+    asio_operation* x_op;
+    int x_throwing;
+  };
+  // It may be over when this returns.
+  void send() noexcept {
+    try {
+      boost::asio::dispatch(*x_executor, errand(*this));
+    } catch (...) {  // the errand has told it
+    }
+  }
+  // The errand was destroyed. Without memory a request to end is lost: the operation goes on until it ends by itself.
+  void not_run(bool no_memory) noexcept {
+    if (x_started) return this->settle(false);
+    if (no_memory)
+      x_failure = std::make_exception_ptr(std::bad_alloc());
+    else
+      x_abandoned = true;
+    go_on(false);
+  }
+
+  // By the last handler.
+  void over(bool abandoned) noexcept {
+    x_over = true;
+    x_abandoned = abandoned;
+    if (this->arrive()) go_on(x_anywhere);
+  }
+  // The goroutine is the caller's now. True: it is to be unwound.
+  bool end_of_wait() noexcept {
+    bool asked = this->requested();
+    this->end();
+    return !x_failure && (x_abandoned || (asked && x_completion->aborted()));
+  }
+
+  bool run_pending() noexcept override {
+    if constexpr (!single_step) this->x_steps.run_all();
+    return x_over;
+  }
+  bool emit() noexcept override {
+    if (!x_anywhere) return send(), false;
+    x_signal.emit(boost::asio::cancellation_type::terminal);
+    return true;
+  }
+  void go_on(bool in_handler) noexcept override {
+    goroutine& g = this->waiting();
+    g.stop = end_of_wait();
+    static_cast<asio_host&>(g.core().host()).go_on(g, in_handler);
+  }
+
+  Init x_init;
+  std::tuple<Args...> x_args;
+  std::optional<executor> x_executor;
+  std::optional<Completion> x_completion;
+  std::exception_ptr x_failure;
+  boost::asio::cancellation_signal x_signal;
+  bool x_anywhere = true;
+  bool x_started = false;
+  bool x_abandoned = false;
+  bool x_over = false;
+};
+
+}  // namespace runnel::detail

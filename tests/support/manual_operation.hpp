@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSL-1.0
+// support/manual_operation.hpp: an operation of Asio that does what the test says.
+#pragma once
+
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <utility>
+
+namespace runnel_test {
+
+/// One is out at a time. It is completed, or dropped, by the test.
+template <class... A> class manual_operation {
+ public:
+  /// Starts it: co_await op.start(rn::use_task).
+  template <class Token> auto start(Token&& token) {
+    return boost::asio::async_initiate<Token, void(A...)>(initiation{this}, token);
+  }
+  /// The same as the operation of an I/O object with this executor.
+  template <class Executor, class Token> auto start_on(Executor ex, Token&& token) {
+    return boost::asio::async_initiate<Token, void(A...)>(initiation_on<Executor>{{this}, ex}, token);
+  }
+
+  /// Called when it is started, and when it is asked to end, on the thread that does that.
+  std::function<void()> on_start = [] {};
+  std::function<void()> on_cancel = [] {};
+
+  bool is_out() const noexcept { return x_out; }
+  int starts() const noexcept { return x_starts; }
+  int cancels() const noexcept { return x_cancels; }
+  void complete(A... a) {
+    x_out = false;
+    auto handler = std::move(x_handler);
+    handler->complete(std::move(a)...);
+  }
+  /// Destroys the handler.
+  void drop() {
+    x_out = false;
+    auto handler = std::move(x_handler);
+  }
+
+ private:
+  struct waiting {
+    virtual ~waiting() = default;
+    virtual void complete(A...) = 0;
+  };
+  template <class H> struct waiting_handler final : waiting {
+    explicit waiting_handler(H&& handler) : h(std::move(handler)) {}
+    void complete(A... a) override {
+      H handler(std::move(h));
+      handler(std::move(a)...);
+    }
+    H h;
+  };
+  struct initiation {
+    manual_operation* self;
+    template <class H> void operator()(H&& handler) const {
+      ++self->x_starts;
+      auto slot = boost::asio::get_associated_cancellation_slot(handler);
+      if (slot.is_connected())
+        slot.assign([op = self](boost::asio::cancellation_type) {
+          ++op->x_cancels;
+          op->on_cancel();
+        });
+      self->x_handler = std::make_unique<waiting_handler<std::decay_t<H>>>(std::forward<H>(handler));
+      self->x_out = true;
+      self->on_start();
+    }
+  };
+
+  template <class Executor> struct initiation_on : initiation {
+    using executor_type = Executor;
+    Executor ex;
+    executor_type get_executor() const noexcept { return ex; }
+  };
+
+  std::unique_ptr<waiting> x_handler;
+  std::atomic<bool> x_out{false};
+  std::atomic<int> x_starts{0}, x_cancels{0};
+};
+
+}  // namespace runnel_test
