@@ -149,9 +149,9 @@ class scheduler_core : public processor_set {
 
  private:
   // Runs what is runnable on behalf of p, until it runs dry or its budget is spent. `searching`: this pump was
-  // posted by wake_one() and is counted in x_searching.
+  // posted by wake_one() and is counted in x_searching. `lingers`: it spins for a moment before it ends.
   template <class Run>
-  void pump(processor& p, bool searching) noexcept {
+  void pump(processor& p, bool searching, bool lingers = true) noexcept {
     processor* outer = this_processor();
     set_this_processor(&p);
     if (any_idle()) ensure_monitor();
@@ -166,7 +166,7 @@ class scheduler_core : public processor_set {
       if (!next) {
         next = take<Run>(p, progress);
         if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);
-        if (!next) next = search(p, searching);
+        if (!next) next = search(p, searching, lingers);
         if (!next) break;
         if (std::exchange(searching, false)) found_something();
       }
@@ -205,7 +205,7 @@ class scheduler_core : public processor_set {
     p->gate.enter();
     p->append_goroutines(chain);
     p->gate.leave();
-    pump<Run>(*p, false);
+    pump<Run>(*p, false, false);  // the next handler is waiting, perhaps
   }
 
   // Rescues work that is stuck behind a goroutine that runs long. Called by the host's timer.
@@ -280,12 +280,12 @@ class scheduler_core : public processor_set {
     return detail::take_chosen(p, *x_chooser);
   }
 
-  RUNNEL_NOINLINE runnable_item search(processor& p, bool& searching) noexcept {
+  RUNNEL_NOINLINE runnable_item search(processor& p, bool& searching, bool lingers) noexcept {
     if (x_chooser) return {};  // it has seen all that there is
     if (fifo_link* g = take_injected(p)) return {.goroutine = g};
     if (x_concurrency == 1 || (crowded(1) && !x_cost.coarse())) return {};
     if (!searching) {
-      searching = start_searching();
+      searching = lingers && start_searching();
       if (!searching) return steal(p);
     }
     std::int64_t until = now() + search_spin;

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSL-1.0
+// What does a connection cost: a goroutine that reads and writes with use_task, beside hand-written callbacks of Asio
+// and asio::awaitable? A hundred connections send 64 bytes there and back; the clients are callbacks in each case.
+#include "support.hpp"
+
+#include <runnel/io.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr int connections = 100;
+using message = std::array<char, 64>;
+
+// A message is read and written as a whole: on a loopback 64 bytes never come in parts.
+class client : public std::enable_shared_from_this<client> {
+ public:
+  client(tcp::socket s, long rounds, std::atomic<int>& open) : x_socket(std::move(s)), x_left(rounds), x_open(open) {}
+  void write() {
+    if (x_left-- == 0) {
+      x_socket.close();
+      --x_open;
+      return;
+    }
+    x_socket.async_write_some(asio::buffer(x_bytes), [self = shared_from_this()](error_code e, std::size_t) {
+      bench::check(!e, "a client's write");
+      self->read();
+    });
+  }
+
+ private:
+  void read() {
+    x_socket.async_read_some(asio::buffer(x_bytes), [self = shared_from_this()](error_code e, std::size_t n) {
+      bench::check(!e && n == sizeof(message), "a client's read");
+      self->write();
+    });
+  }
+  tcp::socket x_socket;
+  long x_left;
+  std::atomic<int>& x_open;
+  message x_bytes{};
+};
+
+class callback_session : public std::enable_shared_from_this<callback_session> {
+ public:
+  explicit callback_session(tcp::socket s) : x_socket(std::move(s)) {}
+  void read() {
+    x_socket.async_read_some(asio::buffer(x_bytes), [self = shared_from_this()](error_code e, std::size_t n) {
+      if (!e) self->write(n);
+    });
+  }
+
+ private:
+  void write(std::size_t n) {
+    x_socket.async_write_some(asio::buffer(x_bytes, n), [self = shared_from_this()](error_code e, std::size_t) {
+      if (!e) self->read();
+    });
+  }
+  tcp::socket x_socket;
+  message x_bytes{};
+};
+void by_callbacks(rn::scheduler&, asio::io_context&, tcp::socket s) {
+  std::make_shared<callback_session>(std::move(s))->read();
+}
+
+asio::awaitable<void> awaitable_session(tcp::socket s) {
+  message bytes;
+  try {
+    for (;;) {
+      std::size_t n = co_await s.async_read_some(asio::buffer(bytes), asio::use_awaitable);
+      co_await s.async_write_some(asio::buffer(bytes, n), asio::use_awaitable);
+    }
+  } catch (const boost::system::system_error&) {  // the end of the stream
+  }
+}
+void by_awaitable(rn::scheduler&, asio::io_context& io, tcp::socket s) {
+  asio::co_spawn(io, awaitable_session(std::move(s)), asio::detached);
+}
+
+rn::task<> goroutine_session(tcp::socket s) {
+  message bytes;
+  for (;;) {
+    auto read = co_await s.async_read_some(asio::buffer(bytes), rn::use_result);
+    if (!read) co_return;
+    co_await s.async_write_some(asio::buffer(bytes, read.value()), rn::use_task);
+  }
+}
+void by_goroutines(rn::scheduler& sched, asio::io_context&, tcp::socket s) {
+  sched.go(goroutine_session, std::move(s));
+}
+
+template <class Serve> double seconds_for(unsigned threads, long rounds, Serve serve) {
+  asio::io_context io(static_cast<int>(threads));
+  rn::scheduler sched(io, rn::threads(threads));
+  tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
+  std::atomic<int> open{connections};
+  std::vector<std::shared_ptr<client>> clients;
+  for (int i = 0; i < connections; ++i) {
+    tcp::socket near(io);
+    near.connect(acceptor.local_endpoint());
+    tcp::socket far = acceptor.accept();
+    near.set_option(tcp::no_delay(true));
+    far.set_option(tcp::no_delay(true));
+    serve(sched, io, std::move(far));
+    clients.push_back(std::make_shared<client>(std::move(near), rounds, open));
+  }
+  for (auto& c : std::exchange(clients, {})) c->write();
+  const auto start = bench::clock::now();
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i) others.emplace_back([&] { io.run(); });
+  io.run();
+  for (auto& t : others) t.join();
+  bench::check(open == 0, "all clients are done");
+  return bench::seconds_since(start);
+}
+
+template <class Serve> void measure(benchmark::State& state, Serve serve) {
+  const long rounds = bench::scaled(200'000) / connections;
+  const auto threads = static_cast<unsigned>(state.range(0));
+  seconds_for(threads, 10, serve);
+  double seconds = 0;
+  for (auto _ : state) {
+    double took = seconds_for(threads, rounds, serve);
+    seconds += took;
+    state.SetIterationTime(took);
+  }
+  state.counters["us"] = seconds / static_cast<double>(state.iterations() * rounds * connections) * 1e6;
+}
+
+void echo_by_callbacks(benchmark::State& state) { measure(state, by_callbacks); }
+void echo_by_awaitable(benchmark::State& state) { measure(state, by_awaitable); }
+void echo_by_goroutines(benchmark::State& state) { measure(state, by_goroutines); }
+BENCHMARK(echo_by_callbacks)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(echo_by_awaitable)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(echo_by_goroutines)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+BENCHMARK_MAIN();
