@@ -60,6 +60,8 @@
 // Supervision.
 #include <runnel/kill.hpp>
 #include <runnel/otp/child_spec.hpp>
+#include <runnel/otp/dynamic_supervisor.hpp>
+#include <runnel/otp/max_children.hpp>
 #include <runnel/otp/ready.hpp>
 #include <runnel/otp/supervision.hpp>
 #include <runnel/otp/supervisor.hpp>

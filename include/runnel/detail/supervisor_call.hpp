@@ -16,6 +16,7 @@
 #include <exception>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace runnel::detail {
@@ -51,34 +52,25 @@ struct supervisor_call : list_link {
   }
 };
 
-}  // namespace runnel::detail
-
-namespace runnel {
-
-/// A request to a supervisor, which has been made: `co_await sup.terminate_child("db")`. Awaiting it waits for what it
-/// comes to; dropping it does not take it back.
-///
-/// Suspends: until the supervisor has done it; resumes on its own scheduler.
-/// Cancel-safety: a cancelled wait leaves the request as it is.
-/// Throws: child_start_error if a child was to be started and has not.
-class child_request : public detail::awaitable_base {
+// A request that has been made: co_await it, or get() on a plain thread.
+template <class R> class supervisor_request : public awaitable_base {
  public:
-  explicit child_request(std::shared_ptr<detail::supervisor_call> call) noexcept : x_call(std::move(call)) {}
-  child_request(child_request&& other) noexcept : x_call(std::move(other.x_call)) {}
-  child_request& operator=(const child_request&) = delete;
+  explicit supervisor_request(std::shared_ptr<supervisor_call> call) noexcept : x_call(std::move(call)) {}
+  supervisor_request(supervisor_request&& other) noexcept : x_call(std::move(other.x_call)) {}
+  supervisor_request& operator=(const supervisor_request&) = delete;
 
   /// The same for a plain thread, which it blocks. Throws: misuse_error on a thread that runs goroutines.
-  child_outcome get() {
-    if (detail::this_processor())
+  R get() {
+    if (this_processor())
       throw misuse_error("runnel: get() would block a thread that runs goroutines: co_await the request instead");
-    struct blocked : detail::waiter {
-      detail::thread_parker parker;
+    struct blocked : waiter {
+      thread_parker parker;
     } self;
-    self.kind = detail::waiter::kind_t::foreign;
-    self.wake = [](detail::waiter& w) noexcept { static_cast<blocked&>(w).parker.notify(); };
+    self.kind = waiter::kind_t::foreign;
+    self.wake = [](waiter& w) noexcept { static_cast<blocked&>(w).parker.notify(); };
     bool waits;
     {
-      detail::park_lock::guard hold(detail::hashed_lock(x_call.get()), nullptr);
+      park_lock::guard hold(hashed_lock(x_call.get()), nullptr);
       waits = !x_call->settled;
       if (waits) x_call->waiters.push_back(&self);
     }
@@ -87,26 +79,42 @@ class child_request : public detail::awaitable_base {
   }
 
   /// For co_await.
-  bool suspend(detail::promise_base* leaf) {
-    detail::goroutine& g = detail::goroutine_of(leaf);
-    if (!detail::enter_operation(g)) return detail::stop_here(g, leaf);
-    detail::park_lock& q = detail::hashed_lock(x_call.get());
+  bool suspend(promise_base* leaf) {
+    goroutine& g = goroutine_of(leaf);
+    if (!enter_operation(g)) return stop_here(g, leaf);
+    park_lock& q = hashed_lock(x_call.get());
     bool biased = q.lock(nullptr);
     bool settled = x_call->settled;
-    bool parked = !settled && detail::park(g, leaf, q, x_waiter, x_call->waiters);
+    bool parked = !settled && park(g, leaf, q, x_waiter, x_call->waiters);
     q.unlock(biased);
-    if (settled) return detail::spend_budget(g, leaf);
-    if (!parked) detail::stop_here(g, leaf);
+    if (settled) return spend_budget(g, leaf);
+    if (!parked) stop_here(g, leaf);
     return true;
   }
-  child_outcome resume() const {
+  R resume() const {
     if (x_call->error) std::rethrow_exception(x_call->error);
-    return x_call->outcome;
+    if constexpr (std::is_same_v<R, child_outcome>)
+      return x_call->outcome;
+    else
+      return R(x_call->outcome, x_call->number);
   }
 
  private:
-  std::shared_ptr<detail::supervisor_call> x_call;
-  detail::waiter x_waiter{detail::waiter::reason_t::notification};
+  std::shared_ptr<supervisor_call> x_call;
+  waiter x_waiter{waiter::reason_t::notification};
 };
+
+}  // namespace runnel::detail
+
+namespace runnel {
+
+/// A request to a supervisor, which has been made: `co_await sup.terminate_child("db")`. Awaiting it waits for what it
+/// comes to; dropping it does not take it back. get() is the same for a plain thread, which it blocks.
+///
+/// Returns: what it came to. Suspends: until the supervisor has done it; resumes on its own scheduler.
+/// Cancel-safety: a cancelled wait leaves the request as it is.
+/// Throws: child_start_error if a child was to be started and has not; get(): misuse_error on a thread that runs
+/// goroutines.
+using child_request = detail::supervisor_request<child_outcome>;
 
 }  // namespace runnel

@@ -90,6 +90,7 @@ class supervisor_rounds : public supervisor_board {
     s.reported = false;
     std::exception_ptr error = s.launch(*x_runtime, *x_scope, x_values);
     if (error) return start_failed(s, std::move(error));
+    if (x_options.dynamic && s.spec->restart == temporary) s.spec->forget();
     show_start(s, ++x_starts);
     if (!s.spec->handshake) return started(s);
     x_starting = &s;

@@ -148,7 +148,7 @@ template <class F, class... A> class child_start_of final : public child_start {
  private:
   static task<> call(const child_start& self, child_end& verdict) {
     return std::apply(
-        [&verdict](const F& f, const A&... args) {
+        [&](const F& f, const A&... args) {
           if constexpr (yields_child_end<std::invoke_result_t<F&, A...>>)
             return run_with_verdict<F, A...>(verdict, f, args...);
           else
@@ -175,7 +175,7 @@ struct child_spec {
   bool is_supervisor = false;
   std::optional<backoff> pause;
   std::optional<wait_ready> handshake;
-  std::unique_ptr<const child_start, child_start::deleter> start;
+  mutable std::unique_ptr<const child_start, child_start::deleter> start;  // until forget()
   std::source_location where;
 
   void set(restart_policy r) noexcept { restart = r; }
@@ -191,8 +191,10 @@ struct child_spec {
   void set(const backoff& b) noexcept { pause = b; }
   void set(const wait_ready& w) noexcept { handshake = w; }
 
+  // It is started once only (DYN-07). The owner of the one supervisor that has it.
+  void forget() const noexcept { start.reset(); }
   // "child \"db\"", for sentences.
-  std::string name() const { return "child \"" + id + "\""; }
+  std::string name() const { return id.empty() ? "a child without an id" : "child \"" + id + "\""; }
 
  private:
   bool x_stop_given = false;

@@ -42,6 +42,7 @@ struct child_info {
   std::size_t restarts = 0;        // how often it was started again
   std::exception_ptr last_error;   // that it ended with last; null if it never did
   bool is_supervisor = false;
+  std::uint64_t number = 0;  // of the child, under its supervisor; it keeps it when it is started again
 };
 
 /// How many there are. `specs` is also workers + supervisors; `active` have a goroutine.
@@ -78,7 +79,9 @@ class RUNNEL_SHARED supervisor_error : public std::runtime_error {
 class RUNNEL_SHARED child_start_error : public supervisor_error {
  public:
   child_start_error(std::string id, std::exception_ptr reason)
-      : supervisor_error("runnel: the child \"" + id + "\" has not started: " + detail::what_of(reason), id, reason) {}
+      : supervisor_error((id.empty() ? "runnel: a child" : "runnel: the child \"" + id + "\"") +
+                             " has not started: " + detail::what_of(reason),
+                         id, reason) {}
 };
 
 /// Children were to be restarted more often than max_restarts allows; all have been stopped.

@@ -151,20 +151,50 @@ inline task<> run_supervisor(std::shared_ptr<supervisor_core> core) {
   if (due) co_await stop_operation();
 }
 
-template <class... A>
-child_request request_start(supervisor_core& core, std::source_location where, std::string_view id, A&&... rest) {
-  auto call = std::make_shared<supervisor_call>(supervisor_call::kind_t::start);
-  call->id = id;
-  call->spec = make_spec(where, id, std::forward<A>(rest)...);
-  core.check(*call->spec);
-  core.enqueue(call);
-  return child_request(std::move(call));
+inline child_info info_of(supervisor_board::seen&& c) {
+  return {c.spec->id, c.state, c.start_number, c.restarts, std::move(c.last_error), c.spec->is_supervisor, c.number};
 }
+
+inline const std::shared_ptr<supervisor_core>& usable(const std::shared_ptr<supervisor_core>& core) {
+  if (!core) throw misuse_error("runnel: this supervisor has been moved from");
+  return core;
+}
+
+// What handles know of a supervisor: they do not keep it alive, for its own children may have some.
+class supervisor_link {
+ public:
+  explicit supervisor_link(const std::shared_ptr<supervisor_core>& core) noexcept : x_core(core) {}
+
+  void submit(std::shared_ptr<supervisor_call> call) const noexcept {
+    if (auto core = x_core.lock()) return core->enqueue(std::move(call));
+    call->settle(child_outcome::not_running);
+  }
+  void check(const child_spec& spec) const {
+    if (auto core = x_core.lock()) core->check(spec);
+  }
+  std::vector<child_info> children() const {
+    std::vector<child_info> all;
+    if (auto core = x_core.lock())
+      for (auto& c : core->look()) all.push_back(info_of(std::move(c)));
+    return all;
+  }
+  child_counts counts() const noexcept {
+    auto core = x_core.lock();
+    return core ? core->count() : child_counts();
+  }
+  bool runs() const noexcept {
+    auto core = x_core.lock();
+    return core && core->runs();
+  }
+
+ private:
+  std::weak_ptr<supervisor_core> x_core;
+};
 
 }  // namespace detail
 
 /// A handle to a supervisor, by which others look at its children and change them while it runs. A supervisor is one
-/// itself. Copies share it; it may outlive the supervisor, whose end makes every request come to `not_running`.
+/// itself. Copies share it, and none keeps it alive: once it is gone every request comes to `not_running`.
 ///
 /// A request is made by the call, and done by the supervisor in the order of the calls, between restarts. Await it to
 /// know what it came to: see child_request. One made before the supervisor runs waits for that.
@@ -180,7 +210,12 @@ class supervisor_ref {
   /// then. At the call: misuse_error for what cannot be a child.
   template <class... A> child_request start_child(const detail::child_name& id, A&&... options_f_args) {
     detail::refuse_hazardous<A...>();
-    return detail::request_start(*x_core, id.where, id.id, std::forward<A>(options_f_args)...);
+    auto call = std::make_shared<detail::supervisor_call>(detail::supervisor_call::kind_t::start);
+    call->id = id.id;
+    call->spec = detail::make_spec(id.where, id.id, std::forward<A>(options_f_args)...);
+    x_link.check(*call->spec);
+    x_link.submit(call);
+    return child_request(std::move(call));
   }
   /// Starts a child that is there and idle. Returns: ok, ignored, running, restarting, not_found, not_running. Throws:
   /// child_start_error; it is idle again then.
@@ -192,28 +227,23 @@ class supervisor_ref {
   child_request delete_child(std::string_view id) { return ask(detail::supervisor_call::kind_t::erase, id); }
 
   /// The children, in the order of their starts, as they are at one moment. Empty while the supervisor does not run.
-  std::vector<child_info> which_children() const {
-    std::vector<child_info> all;
-    for (auto& c : x_core->look())
-      all.push_back({c.spec->id, c.state, c.start_number, c.restarts, std::move(c.last_error), c.spec->is_supervisor});
-    return all;
-  }
-  child_counts count_children() const noexcept { return x_core->count(); }
+  std::vector<child_info> which_children() const { return x_link.children(); }
+  child_counts count_children() const noexcept { return x_link.counts(); }
   /// Whether run() is under way.
-  bool is_running() const noexcept { return x_core->runs(); }
+  bool is_running() const noexcept { return x_link.runs(); }
 
  protected:
-  explicit supervisor_ref(const detail::supervisor_options& options)
-      : x_core(std::make_shared<detail::supervisor_core>(options)) {}
-  child_request ask(detail::supervisor_call::kind_t kind, std::string_view id, std::uint64_t number = 0) {
+  explicit supervisor_ref(const std::shared_ptr<detail::supervisor_core>& core) noexcept : x_link(core) {}
+
+ private:
+  child_request ask(detail::supervisor_call::kind_t kind, std::string_view id) {
     auto call = std::make_shared<detail::supervisor_call>(kind);
     call->id = id;
-    call->number = number;
-    x_core->enqueue(call);
+    x_link.submit(call);
     return child_request(std::move(call));
   }
 
-  std::shared_ptr<detail::supervisor_core> x_core;
+  detail::supervisor_link x_link;
 };
 
 /// Starts children in the order in which they are listed, starts them again when they end, and stops them in reverse
@@ -235,7 +265,7 @@ class supervisor : public supervisor_ref {
   /// Options: rn::max_restarts, rn::auto_shutdown. Throws: bad_alloc.
   template <detail::supervisor_option... O>
   explicit supervisor(supervision_strategy strategy, const O&... options)
-      : supervisor_ref(collect(strategy, options...)) {}
+      : supervisor(std::make_shared<detail::supervisor_core>(collect(strategy, options...))) {}
   supervisor(supervisor&&) noexcept = default;
   supervisor& operator=(supervisor&&) noexcept = default;
 
@@ -247,7 +277,7 @@ class supervisor : public supervisor_ref {
   /// Returns: the supervisor. Throws: misuse_error for an id that is there already or empty, for options that
   /// contradict each other, and while it runs; bad_alloc, and what copying throws. Nothing is added then.
   template <class... A> supervisor& child(const detail::child_name& id, A&&... options_f_args) {
-    x_core->add(detail::make_spec(id.where, id.id, std::forward<A>(options_f_args)...));
+    detail::usable(x_core)->add(detail::make_spec(id.where, id.id, std::forward<A>(options_f_args)...));
     return *this;
   }
 
@@ -257,7 +287,9 @@ class supervisor : public supervisor_ref {
   /// Cancel-safety: its children are cancelled one after another, the last first, each with the time that its
   /// specification gives it; then it unwinds. A kill kills all of them at once.
   /// Throws: child_start_error, restart_limit_error; misuse_error if it runs already.
-  [[nodiscard("co_await it: run() alone starts nothing")]] task<> run() { return detail::run_supervisor(x_core); }
+  [[nodiscard("co_await it: run() alone starts nothing")]] task<> run() {
+    return detail::run_supervisor(detail::usable(x_core));
+  }
   /// The same: a supervisor is a function that rn::run and a group can call.
   [[nodiscard("co_await it")]] task<> operator()() { return run(); }
 
@@ -270,6 +302,8 @@ class supervisor : public supervisor_ref {
   }
 
  private:
+  explicit supervisor(std::shared_ptr<detail::supervisor_core> core) noexcept
+      : supervisor_ref(core), x_core(std::move(core)) {}
   template <class... O>
   static detail::supervisor_options collect(supervision_strategy strategy, const O&... options) noexcept {
     detail::supervisor_options all;
@@ -277,6 +311,8 @@ class supervisor : public supervisor_ref {
     (detail::set_option(all, options), ...);
     return all;
   }
+
+  std::shared_ptr<detail::supervisor_core> x_core;
 };
 
 }  // namespace runnel

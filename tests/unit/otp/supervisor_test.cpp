@@ -227,6 +227,21 @@ TEST(supervisor, a_child_terminates_itself_and_its_sibling) {
   });
 }
 
+TEST(supervisor, a_handle_that_its_own_child_has_does_not_keep_it_alive) {
+  auto given = std::make_shared<int>(1);
+  rn::supervisor_ref ref = [&] {
+    rn::supervisor sup(rn::one_for_one);
+    sup.child(
+        "x", [](const rn::supervisor_ref&, const std::shared_ptr<int>&) {}, sup.ref(), given);
+    EXPECT_EQ(given.use_count(), 2);
+    return sup.ref();
+  }();
+  EXPECT_EQ(given.use_count(), 1);
+  EXPECT_EQ(ref.terminate_child("x").get(), child_outcome::not_running);
+  EXPECT_TRUE(ref.which_children().empty());
+  EXPECT_EQ(ref.count_children().specs, 0u);
+}
+
 // ---- Misuse ----
 
 TEST(supervisor, running_it_twice_and_adding_children_meanwhile_are_refused) {
@@ -258,6 +273,14 @@ TEST(supervisor, running_it_twice_and_adding_children_meanwhile_are_refused) {
       EXPECT_EQ(said, "runnel: get() would block a thread that runs goroutines: co_await the request instead");
     });
   });
+}
+
+TEST(supervisor, one_that_was_moved_from_is_refused) {
+  rn::supervisor from(rn::one_for_one);
+  rn::supervisor to = std::move(from);
+  EXPECT_THROW(from.child("x", [] {}), rn::misuse_error);  // NOLINT: that is what is tested
+  EXPECT_THROW((void)from.run(), rn::misuse_error);
+  to.child("x", [] {});
 }
 
 // ---- On threads ----
