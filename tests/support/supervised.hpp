@@ -88,6 +88,22 @@ template <class Body> rn::task<> while_it_runs(rn::supervisor& sup, Body body) {
   co_await rn::with_errgroup(both);
 }
 
+// Three children that obey.
+inline rn::supervisor abc(world& w, rn::supervision_strategy strategy,
+                          rn::max_restarts limit = {3, std::chrono::seconds(5)}) {
+  rn::supervisor sup(strategy, limit);
+  for (const char* name : {"a", "b", "c"}) sup.child(name, obey, std::ref(w), std::string(name));
+  return sup;
+}
+inline std::string states(const rn::supervisor_ref& sup) {
+  std::string all;
+  for (auto& c : sup.which_children()) {
+    const char* names[] = {"idle", "starting", "running", "stopping", "restarting"};
+    all += (all.empty() ? "" : " ") + c.id + ":" + names[static_cast<int>(c.state)];
+  }
+  return all;
+}
+
 // What it throws; null if it does not.
 template <class W> rn::task<std::exception_ptr> error_of_run(W work) {
   auto outcome = co_await rn::as_result(std::move(work));
