@@ -62,6 +62,7 @@
 #include <runnel/otp/child_spec.hpp>
 #include <runnel/otp/dynamic_supervisor.hpp>
 #include <runnel/otp/max_children.hpp>
+#include <runnel/otp/partition_supervisor.hpp>
 #include <runnel/otp/ready.hpp>
 #include <runnel/otp/supervision.hpp>
 #include <runnel/otp/supervisor.hpp>

@@ -153,6 +153,7 @@ class supervisor_core final : public supervisor_rounds {
   bool take_event() noexcept {
     happened h = next_event();
     if (h.cancelled || h.killed) begin_shutdown();
+    if (h.killed) all_are_killed();
     if (!h.slot) return h.cancelled || h.killed;
     child_slot& s = *h.slot;
     if ((h.events & child_slot::ready) && s.state == child_state::starting) started(s);

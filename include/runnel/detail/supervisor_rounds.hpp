@@ -183,6 +183,14 @@ class supervisor_rounds : public supervisor_board {
     std::fprintf(stderr, "runnel: %s has not ended 5 s after it was killed, and its supervisor waits for it (%s)\n",
                  s.spec->name().c_str(), started_at(s.spec->where).c_str());
   }
+  // From above, by the tree. Those that are being stopped have no more time.
+  void all_are_killed() noexcept {
+    for (list_link* l = x_order.first(); l != x_order.end(); l = l->next) {
+      child_slot& s = in_order(l);
+      if (s.state != child_state::stopping || std::exchange(s.killed, true)) continue;
+      s.set_timer(*x_runtime, reported_after_ns);
+    }
+  }
   static std::exception_ptr not_ready_error() noexcept { return std::make_exception_ptr(not_ready()); }
 
   static constexpr std::int64_t reported_after_ns = 5'000'000'000;

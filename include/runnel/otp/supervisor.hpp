@@ -296,7 +296,10 @@ class supervisor : public supervisor_ref {
   /// A handle for others.
   supervisor_ref ref() const noexcept { return *this; }
 
-  /// For the layers above: what a supervisor above this one calls.
+  /// For the layers above: made of raw options and specifications; and what a supervisor above this one calls.
+  explicit supervisor(const detail::supervisor_options& options)
+      : supervisor(std::make_shared<detail::supervisor_core>(options)) {}
+  void add(std::shared_ptr<const detail::child_spec> spec) { detail::usable(x_core)->add(std::move(spec)); }
   auto as_child() && {
     return [core = std::move(x_core)] { return detail::run_supervisor(core); };
   }
