@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // SUP: restarts, their limit, and the pauses between them, by rule number, in virtual time.
 #include <runnel/otp/supervisor.hpp>
+#include <runnel/this_task.hpp>
 #include <support/supervised.hpp>
 
 #include <gtest/gtest.h>
@@ -8,6 +9,7 @@
 #include <chrono>
 #include <functional>
 #include <initializer_list>
+#include <stdexcept>
 #include <string>
 
 namespace {
@@ -267,6 +269,37 @@ TEST(sup, starts_that_fail_without_a_pause_leave_room_for_calls_and_end_by_the_l
     EXPECT_TRUE(e);
     EXPECT_EQ(1'000'000 - failures, 100) << "the first restart is the first attempt";
     EXPECT_EQ(e ? e->reasons().size() : 0, 16u);
+  });
+}
+
+// SUP-21, SUP-C04: no child even begins here, so the supervisor never has to wait for anything.
+TEST(sup, a_start_that_cannot_even_be_made_keeps_nobody_from_asking) {
+  rn::test::run(rn::test::max_steps(10'000), []() -> rn::task<> {
+    world w;
+    struct fragile {
+      bool& broken;
+      explicit fragile(bool& b) : broken(b) {}
+      fragile(const fragile& other) : broken(other.broken) {
+        if (broken) throw std::runtime_error("it cannot be copied now");
+      }
+      fragile& operator=(const fragile&) = delete;
+    };
+    bool broken = false;
+    auto child = [](world& in, const fragile&) -> rn::task<> { co_await obey(in, "x"); };
+    rn::supervisor sup(rn::one_for_one, rn::max_restarts::unlimited());
+    sup.child("x", child, std::ref(w), fragile(broken));
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      broken = true;
+      co_await w.to("x").send("throw");
+      while (sup.which_children().at(0).state == rn::child_state::running) co_await rn::yield();
+      EXPECT_EQ(states(sup), "x:restarting");
+      EXPECT_EQ(what(sup.which_children().at(0).last_error), "it cannot be copied now");
+      EXPECT_EQ(co_await sup.terminate_child("x"), child_outcome::ok);
+      EXPECT_EQ(states(sup), "x:idle");
+      broken = false;
+      EXPECT_EQ(co_await sup.restart_child("x"), child_outcome::ok);
+      EXPECT_EQ(states(sup), "x:running");
+    });
   });
 }
 
