@@ -74,12 +74,16 @@ ROWS = [
     Row("12b", "the same without the yield", "ns", "sync", "mutex", "ns", "12b", "go"),
     Row("12d", "semaphore of 2, 8 goroutines, a yield inside", "ns", "sync", "semaphore", "ns", "12d", "go"),
     Row("12c", "yield, 8 goroutines", "ns", "spawn", "yield", "ns", "12c", "go"),
+    Row("14", "a supervised start of a child that returns", "ns", "supervision", "supervised_start", "ns"),
+    Row("14r", "a restart after an error", "ns", "supervision", "restart_after_an_error", "ns"),
+    Row("14n", "a restart after a return", "ns", "supervision", "restart_after_a_return", "ns"),
+    Row("14b", "supervised sleepers, each", "bytes", "supervised", "supervised", "bytes"),
     Row("S1", "a tree of real work, by all", "ms", "scaling", "working_tree", "time", threads=WIDE),
     Row("S2", "16 goroutines of real work", "ms", "scaling", "working_goroutines", "time", threads=WIDE),
     Row("I", "CPU in 1.5 s of idleness", "ms", "idle", "idle", "cpu_ms", threads=WIDE),
 ]
 # Memory that an earlier repetition left behind would not show again, so these run once a process, cold.
-COLD = {"parked", "idle"}
+COLD = {"parked", "idle", "supervised"}
 # What peers print as they measure another row.
 BESIDE = {"9b": "9", "10cpu": "10"}
 

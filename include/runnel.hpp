@@ -57,6 +57,16 @@
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
 
+// Supervision.
+#include <runnel/kill.hpp>
+#include <runnel/otp/child_spec.hpp>
+#include <runnel/otp/dynamic_supervisor.hpp>
+#include <runnel/otp/max_children.hpp>
+#include <runnel/otp/partition_supervisor.hpp>
+#include <runnel/otp/ready.hpp>
+#include <runnel/otp/supervision.hpp>
+#include <runnel/otp/supervisor.hpp>
+
 // Calls that block their thread.
 #include <runnel/blocking.hpp>
 

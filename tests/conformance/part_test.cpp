@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSL-1.0
+// PART: partition supervisors, by rule number, in virtual time.
+#include <runnel/all.hpp>
+#include <runnel/otp/partition_supervisor.hpp>
+#include <runnel/otp/supervisor.hpp>
+#include <support/supervised.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <climits>
+#include <functional>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace {
+
+namespace rn = runnel;
+using namespace std::chrono_literals;
+using namespace runnel_test;
+
+rn::task<> shard(std::size_t partition, world& w) { co_await obey(w, std::to_string(partition)); }
+
+template <class Body> void in_one(rn::partition_supervisor sup, Body body) {
+  rn::test::run([&]() -> rn::task<> {
+    auto both = [&](rn::errgroup& g) -> rn::task<> {
+      auto run = [&sup]() -> rn::task<> { co_await sup.run(); };
+      co_await g.go(run);
+      co_await rn::test::wait_idle();
+      co_await body(sup);
+      g.cancel();
+    };
+    co_await rn::with_errgroup(both);
+  });
+}
+std::string misuse(auto f) {
+  try {
+    f();
+  } catch (const rn::misuse_error& e) {
+    return e.what();
+  }
+  return "nothing";
+}
+
+// PART-01
+TEST(part, there_are_n_children_with_the_numbers_as_ids) {
+  world w;
+  in_one(rn::partition_supervisor(rn::partitions(3), rn::shutdown(1s), rn::max_restarts(10, 1s), shard, std::ref(w)),
+         [&](rn::partition_supervisor& sup) -> rn::task<> {
+           EXPECT_EQ(w.take(), "+0 +1 +2");
+           EXPECT_EQ(sup.count_children().active, 3u);
+           EXPECT_EQ(sup.which_children().at(2).id, "2");
+           for (int i = 0; i < 5; ++i) co_await w.tell("1", "throw");
+         });
+  EXPECT_EQ(w.starts["1"], 6);
+  EXPECT_EQ(misuse([] { rn::partitions none(0); }), "runnel: partitions(n) takes 1 to 65,536");
+  EXPECT_EQ(misuse([] { rn::partitions many(65'537); }), "runnel: partitions(n) takes 1 to 65,536");
+}
+
+// PART-02
+TEST(part, keys_are_spread_by_magnitude_or_hash) {
+  rn::partition_supervisor sup(rn::partitions(4), [](std::size_t) {});
+  EXPECT_EQ(sup.partition_of(7), 3u);
+  EXPECT_EQ(sup.partition_of(-7), 3u);
+  EXPECT_EQ(sup.partition_of(LLONG_MIN), 0u);
+  EXPECT_EQ(sup.partition_of(10u), 2u);
+  std::set<std::size_t> seen;
+  for (int i = 0; i < 200; ++i) {
+    std::string key = "user" + std::to_string(i);
+    EXPECT_EQ(sup.partition_of(key), sup.partition_of(key));
+    seen.insert(sup.partition_of(key));
+  }
+  EXPECT_EQ(seen, (std::set<std::size_t>{0, 1, 2, 3}));
+}
+
+// PART-03
+TEST(part, a_partition_is_the_same_after_a_restart) {
+  world w;
+  in_one(rn::partition_supervisor(rn::partitions(2), shard, std::ref(w)),
+         [&](rn::partition_supervisor& sup) -> rn::task<> {
+           w.take();
+           co_await w.tell("1", "throw");
+           EXPECT_EQ(w.take(), "-1 +1");
+           EXPECT_EQ(sup.partition_of(1), 1u);
+         });
+}
+
+// PART-04
+TEST(part, it_shrinks_and_grows_up_to_what_it_was_made_with) {
+  world w;
+  in_one(rn::partition_supervisor(rn::partitions(4), shard, std::ref(w)),
+         [&](rn::partition_supervisor& sup) -> rn::task<> {
+           w.take();
+           std::size_t before = co_await sup.resize(2);
+           EXPECT_EQ(before, 4u);
+           EXPECT_EQ(w.take(), "-3 -2");
+           EXPECT_EQ(sup.partition_of(3), 1u);
+           before = co_await sup.resize(0);
+           EXPECT_EQ(before, 2u);
+           EXPECT_EQ(misuse([&] { (void)sup.partition_of(1); }),
+                     "runnel: a partition_supervisor of no partitions has none for a key");
+           before = co_await sup.resize(3);
+           EXPECT_EQ(before, 0u);
+           co_await rn::test::wait_idle();
+           EXPECT_EQ(w.take(), "-1 -0 +0 +1 +2");
+           EXPECT_EQ(sup.partition_of(5), 2u);
+           EXPECT_EQ(misuse([&] { (void)sup.resize(5); }),
+                     "runnel: a partition_supervisor cannot have more partitions than it was made with");
+           auto two = co_await rn::all(sup.resize(1), sup.resize(4));
+           (void)two;
+           std::size_t now = sup.partition_count();
+           EXPECT_TRUE(now == 1 || now == 4) << now;
+           EXPECT_EQ(sup.count_children().active, now) << "one after another";
+         });
+}
+
+// PART-01, PART-05
+TEST(part, it_is_a_child_and_its_handle_tells_when_it_has_ended) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    rn::partition_supervisor shards(rn::partitions(2), shard, std::ref(w));
+    auto ref = shards.ref();
+    rn::supervisor sup(rn::one_for_one);
+    sup.child("shards", std::move(shards)).child("z", obey, std::ref(w), std::string("z"));
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      EXPECT_TRUE(ref.is_running());
+      EXPECT_EQ(ref.count_children().specs, 2u);
+      co_return;
+    });
+    EXPECT_EQ(w.take(), "+0 +1 +z -z -1 -0");
+    EXPECT_FALSE(ref.is_running());
+    EXPECT_EQ(ref.count_children().specs, 0u);
+  });
+}
+
+}  // namespace
