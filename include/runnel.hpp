@@ -57,6 +57,9 @@
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
 
+// Tasks with handles.
+#include <runnel/async.hpp>
+
 // Calls that block their thread.
 #include <runnel/blocking.hpp>
 
