@@ -57,8 +57,9 @@
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
 
-// Tasks with handles.
+// Tasks with handles, and streams of them.
 #include <runnel/async.hpp>
+#include <runnel/async_stream.hpp>
 
 // Calls that block their thread.
 #include <runnel/blocking.hpp>

@@ -31,6 +31,11 @@
 
 namespace runnel::detail {
 
+// Who is told of the end of a task that it has started itself: once, after those who wait, by the thread that ran it.
+struct task_end_hook {
+  void (*ended)(task_end_hook&) noexcept;
+};
+
 // The states: running, then for good ended or canceled, which is without a value or an error.
 //
 // Invariants:
@@ -78,9 +83,9 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
     if (x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy();  // acq_rel: all uses before the end
   }
 
-  // Starts the goroutine, whose root frame is `body`. Nothing may throw any more. In the ambient context of `me`.
-  void start(goroutine& me, task_scope& scope, goroutine* g, promise_base* body, link& up) noexcept {
-    cancel_node& ambient = *me.context.load(std::memory_order_relaxed);
+  // Starts the goroutine, whose root frame is `body`. Nothing may throw any more.
+  void start(goroutine& me, cancel_node& ambient, task_scope& scope, goroutine* g, promise_base* body, link& up,
+             task_end_hook* hook = nullptr) noexcept {
     if (ambient.values()) {
       x_values = ambient.values()->shared_from_this();
       node().set_values(x_values.get());
@@ -97,6 +102,7 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
     g->where = x_where;
     x_goroutine = g;
     x_scope = &scope;
+    x_hook = hook;
     scope.add(*this);
     runtime.core.start(g);
   }
@@ -137,6 +143,7 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
       }
     }
     all.fire();
+    if (x_hook) x_hook->ended(*x_hook);
     release();
     scope.count_down();
   }
@@ -148,6 +155,7 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
   list_head x_waiters;
   goroutine* x_goroutine = nullptr;
   task_scope* x_scope = nullptr;
+  task_end_hook* x_hook = nullptr;
   context_values x_values;  // those of the ambient context, which may die first
   std::source_location x_where;
 };

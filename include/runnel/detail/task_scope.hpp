@@ -32,6 +32,13 @@ class scoped_task : public list_link {
   bool x_swept = false;  // guarded by the scope's lock
 };
 
+class task_scope;
+
+// Whoever will start tasks in a scope later: while it is kept an empty scope stays. Of the opener alone.
+struct scope_keeper : list_link {
+  task_scope* scope = nullptr;  // null: the scope has been joined
+};
+
 // A scope of a goroutine, on the heap, that is joined: when the goroutine is unwound, before the next of its frames
 // dies; at the end of a with_errgroup in which it was opened; or at the goroutine's end.
 //
@@ -67,6 +74,10 @@ class task_scope final : public scope_base {
     std::lock_guard hold(x_lock);
     x_tasks.push_back(&t);
   }
+  void keep(scope_keeper& k) noexcept {
+    k.scope = this;
+    x_keepers.push_back(&k);
+  }
   // Of a task that ends: first it leaves the list, then, when nothing of it is left, the count.
   void remove(scoped_task& t) noexcept {
     std::lock_guard hold(x_lock);
@@ -85,6 +96,7 @@ class task_scope final : public scope_base {
   // Of the innermost scope, once it is joined.
   void close() noexcept {
     opener->scopes = outer;
+    while (list_link* k = x_keepers.pop_front()) static_cast<scope_keeper*>(k)->scope = nullptr;
     delete this;
   }
 
@@ -104,7 +116,7 @@ class task_scope final : public scope_base {
     holds_tasks = true;
     begin_unwind_join = &join_while_unwinding;
   }
-  bool empty() const noexcept { return x_left.load(std::memory_order_acquire) == 1; }
+  bool empty() const noexcept { return x_left.load(std::memory_order_acquire) == 1 && x_keepers.empty(); }
 
   // Scopes that were left behind where boundaries stood between them.
   static void drop_empty(goroutine& g) noexcept {
@@ -147,6 +159,7 @@ class task_scope final : public scope_base {
   std::atomic<std::size_t> x_left{1};
   std::atomic<goroutine*> x_joiner{nullptr};
   bool x_joins = false;  // of the opener alone
+  list_head x_keepers;
   spinlock x_lock;
   list_head x_tasks;
 };
