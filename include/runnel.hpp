@@ -60,6 +60,7 @@
 // Tasks with handles, and streams of them.
 #include <runnel/async.hpp>
 #include <runnel/async_stream.hpp>
+#include <runnel/await_many.hpp>
 
 // Calls that block their thread.
 #include <runnel/blocking.hpp>

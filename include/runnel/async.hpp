@@ -105,8 +105,14 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
   /// Whether there is a task: false of one that was moved from.
   explicit operator bool() const noexcept { return static_cast<bool>(x_task); }
 
-  /// For the layers above.
+  /// For the layers above. Throws as await() does, if the task is not to be awaited.
   const use_t& task_of() const noexcept { return x_task; }
+  const use_t& awaitable_task() const {
+    if (task_with_outcome()->spent())
+      throw misuse_error(
+          "runnel: an await of this task has timed out, and a task is awaited once: await_for may be repeated");
+    return x_task;
+  }
 
   // What `co_await std::move(t)` does: as await(). The operation lies here, so it is this object that must stay.
   bool suspend(detail::promise_base* leaf) {
@@ -123,12 +129,6 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
   const use_t& task_with_outcome() const {
     if (usable()->taken())
       throw misuse_error("runnel: this task has been awaited already: a task is awaited once");
-    return x_task;
-  }
-  const use_t& awaitable_task() const {
-    if (task_with_outcome()->spent())
-      throw misuse_error(
-          "runnel: an await of this task has timed out, and a task is awaited once: await_for may be repeated");
     return x_task;
   }
 

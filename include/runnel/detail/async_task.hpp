@@ -227,6 +227,8 @@ template <class T> class async_task final : public async_task_base, public task_
   static void* operator new(std::size_t size) { return frame_allocate(size); }
   static void operator delete(void* t, std::size_t size) noexcept { frame_deallocate(t, size); }
 
+  // Of a task that has ended, and whose outcome is still there.
+  bool has_value() const noexcept { return state() == state_t::ended && !this->result.failed(); }
   // Of a task that has ended. Throws: its exception, or canceled; misuse_error if the outcome is gone.
   T take() {
     begin_taking();
