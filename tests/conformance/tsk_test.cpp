@@ -5,6 +5,7 @@
 #include <runnel/as_result.hpp>
 #include <runnel/async.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/select.hpp>
 #include <runnel/sleep.hpp>
@@ -376,6 +377,22 @@ TEST(tsk, a_task_hears_the_end_of_the_context_that_it_inherited) {
     must(was_canceled(std::move(r)));
   };
   everywhere(body, [&] { must(alive == 0); });
+}
+
+// DESIGN 4: unwinding cancels the tasks that it joins, also where the context that is done is none of theirs.
+TEST(tsk, unwinding_cancels_tasks_whose_own_context_is_not_done) {
+  int alive = 0;
+  in_virtual_time([&]() -> rn::task<> {
+    auto work = [&]() -> rn::task<> {
+      auto t = rn::async(sleep_long, std::ref(alive));
+      co_await rn::test::wait_idle();
+      auto [ctx, cancel] = rn::context::background().with_cancel();
+      cancel();
+      co_await rn::with_context(ctx, rn::sleep(1s));
+    };
+    auto r = co_await rn::as_result(work());
+    must(r.canceled() && alive == 0 && rn::test::elapsed() == 0s);
+  });
 }
 
 }  // namespace
