@@ -57,18 +57,13 @@
 #include <runnel/all.hpp>
 #include <runnel/errgroup.hpp>
 
-// Supervision.
-#include <runnel/kill.hpp>
-#include <runnel/otp/child_spec.hpp>
-#include <runnel/otp/dynamic_supervisor.hpp>
-#include <runnel/otp/max_children.hpp>
-#include <runnel/otp/partition_supervisor.hpp>
-#include <runnel/otp/ready.hpp>
-#include <runnel/otp/supervision.hpp>
-#include <runnel/otp/supervisor.hpp>
+// Tasks with handles, and streams of them.
+#include <runnel/async.hpp>
+#include <runnel/async_stream.hpp>
+#include <runnel/await_many.hpp>
 
 // Calls that block their thread.
 #include <runnel/blocking.hpp>
 
-// Not here, for the sake of compile time: <runnel/dump.hpp>, a look at what runs, and <runnel/test.hpp>, deterministic
-// tests.
+// Not here, for the sake of compile time: <runnel/otp.hpp>, supervisors; <runnel/io.hpp>, Asio both ways;
+// <runnel/dump.hpp>, a look at what runs; <runnel/test.hpp>, deterministic tests.

@@ -9,11 +9,11 @@ import gdb
 
 NS = "runnel::detail::"
 BRANCH = "branch"  # of the root: its goroutines are told as the root's
-FORMS = ["scope", "shield", "context", BRANCH, "group", "all or race"]
+FORMS = ["scope", "shield", "context", BRANCH, "group", "all or race", "task of async"]
 REASONS = ["something", "to receive from", "to send to", "a slot in a group", "a wait_group", "a context to be done",
            "everybody else to wait", "a timer's tick", "a mutex", "a semaphore", "a notification", "an event", "a latch",
            "a barrier", "a once", "a thread to make a blocking call", "a broadcast", "the other half of a oneshot",
-           "a watched value to change"]
+           "a watched value to change", "a task of async"]
 LEVELS = ["", ", cancelled", ", killed"]
 
 

@@ -7,6 +7,7 @@
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/runtime_core.hpp>
+#include <runnel/detail/task_scope.hpp>
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>
 #include <runnel/waiter.hpp>
@@ -62,6 +63,8 @@ inline constexpr link_ops fork_ops{
     .finished = [](link& up) noexcept -> std::coroutine_handle<> {
       auto& child = static_cast<fork_child<T>&>(static_cast<task_link<T>&>(up));
       Policy::ended(*child.join, child);
+      if (goroutine* g = child.g(); g && g->scopes) [[unlikely]]
+        if (wait_for_tasks(*g, up)) return std::noop_coroutine();
       return child.join->child_finished(child);
     },
     .unwound = [](link& up, goroutine*, bool& keep_unwinding) noexcept -> promise_base* {
@@ -73,7 +76,11 @@ inline constexpr link_ops fork_ops{
     .child = [](link& up) noexcept -> fork_child_base* {
       return &static_cast<fork_child<T>&>(static_cast<task_link<T>&>(up));
     },
-    .is_root = true};
+    .is_root = true,
+    .joined = [](link& up) noexcept -> promise_base* {
+      auto& child = static_cast<fork_child<T>&>(static_cast<task_link<T>&>(up));
+      return child.join->child_joined(child);
+    }};
 
 template <class Policy, class T>
 typename fork_child<T>::origin child_from(fork_join& join, task<T>& t) noexcept {

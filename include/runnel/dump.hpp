@@ -79,6 +79,7 @@ class dump_text {
                        : e.form == form::join   ? "all or race: "
                        : e.form == form::shared ? "context"
                        : e.form == form::scoped ? "scope"
+                       : e.form == form::task   ? "task of async"
                                                 : "shield";
     if (e.form == form::group || e.form == form::join) {
       text += std::to_string(e.group.live) + (e.group.live == 1 ? " child" : " children");

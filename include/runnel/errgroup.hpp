@@ -8,6 +8,7 @@
 #include <runnel/detail/boundary.hpp>
 #include <runnel/detail/group_core.hpp>
 #include <runnel/detail/spawn_place.hpp>
+#include <runnel/detail/task_scope.hpp>
 #include <runnel/error.hpp>
 #include <runnel/result.hpp>
 
@@ -191,6 +192,11 @@ class errgroup : public detail::group_interface, private detail::scope_base {
 
   /// For the layers above.
   detail::group_core& core() noexcept { return x_core; }
+  /// The innermost scope of tasks that was opened since, and not joined; null if there is none.
+  detail::task_scope* tasks_inside() const noexcept {
+    scope_base* top = scope_base::opener->scopes;
+    return top == this ? nullptr : detail::task_scope::innermost(*scope_base::opener);
+  }
 
  private:
   errgroup(detail::goroutine& g, const detail::group_options& options)
@@ -295,6 +301,7 @@ template <class T, class F> task<T> run_with_errgroup(group_options options, F b
   auto outcome = co_await group_body_operation<T>(begin_body<T>(body, g), g.core().node());
   if (!outcome.ok()) g.cancel(outcome.error());
   bool body_failed = outcome.error() != nullptr;
+  while (task_scope* tasks = g.tasks_inside()) co_await task_join_operation(*tasks);
   co_await join_operation(g.core(), false);
   g.core().report_others(body_failed);
   if (std::exception_ptr error = body_failed ? nullptr : g.core().first_error()) std::rethrow_exception(error);
@@ -321,7 +328,8 @@ template <class F> auto with_errgroup_options(const group_options& options, F&& 
 ///       for (auto& item : items) co_await g.go(do_work, std::ref(item));
 ///     });
 ///
-/// Children may refer to the locals around the call. body and children share the group's context: the first error of
+/// Children may refer to the locals around the call; so may tasks of rn::async that the body starts, which are joined
+/// first. body and children share the group's context: the first error of
 /// any of them cancels the others, and is rethrown here when all have ended; the body's goes before the children's.
 /// Errors after the first go to the runtime's on_unobserved_error hook.
 /// Options come first: rn::limit(n), rn::collect_all.

@@ -3,9 +3,11 @@
 // Layer: L2
 #pragma once
 #include <runnel/detail/asio_host.hpp>
+#include <runnel/detail/fork_join.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
 #include <runnel/detail/spawn_place.hpp>
+#include <runnel/detail/task_scope.hpp>
 #include <runnel/error.hpp>
 #include <runnel/task.hpp>
 
@@ -155,8 +157,9 @@ class runtime : private detail::spawner<runtime> {
     x_pool.join();
   }
 
-  /// Runs f as a goroutine and waits for it, from a thread that runs no goroutines. Returns what f returns; rethrows
-  /// what it throws; throws canceled if it was cancelled. What f left running goes on until shut_down().
+  /// Runs f as a goroutine and waits for it and its tasks, from a thread that runs no goroutines. Returns what f
+  /// returns; rethrows what it throws; throws canceled if it was cancelled. What f left running goes on until
+  /// shut_down().
   template <class F, class... A> decltype(auto) run(F&& f, A&&... args);
 
   using detail::spawner<runtime>::go;
@@ -231,6 +234,7 @@ template <class T, class F, class... A> task<> run_main(main_result<T>& result, 
     result.value.fail(std::current_exception());
   }
   result.completed = true;
+  while (task_scope* tasks = task_scope::innermost(*current_goroutine())) co_await task_join_operation(*tasks);
 }
 
 template <class R> struct task_value {

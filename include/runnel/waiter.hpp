@@ -34,7 +34,7 @@ struct waiter : list_link {
   enum class reason_t : std::uint16_t {
     unknown, receive, send, slot, zero_count, done, quiet,
     tick, lock, permits, notification, event, latch, barrier, once, thread,
-    broadcast, oneshot, watch
+    broadcast, oneshot, watch, task
   };
 
   union {

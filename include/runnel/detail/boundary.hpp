@@ -50,6 +50,9 @@ class boundary : public awaitable_base, protected task_link<T> {
     if (!x_child) throw misuse_error("runnel: this task has been awaited or moved from: a task is awaited once");
     static_cast<Self&>(*this).entered(g);
     x_scopes = g.scopes;
+    x_pins = x_scopes && x_scopes->holds_tasks;
+    if (x_pins) [[unlikely]]
+      ++x_scopes->pins;
     link::parent = leaf;
     link::ops = &boundary_ops;
     x_child->cont = this;
@@ -69,19 +72,31 @@ class boundary : public awaitable_base, protected task_link<T> {
 
  private:
   static inline constexpr link_ops boundary_ops{
-      .finished = [](link& up) noexcept { return transfer_to(up.parent); },
+      .finished = [](link& up) noexcept {
+        static_cast<boundary&>(static_cast<task_link<T>&>(up)).unpin();
+        return transfer_to(up.parent);
+      },
       .unwound = [](link& up, goroutine* g, bool& keep_unwinding) noexcept -> promise_base* {
-        keep_unwinding = static_cast<Self&>(static_cast<boundary&>(static_cast<task_link<T>&>(up))).unwound(*g);
+        auto& self = static_cast<boundary&>(static_cast<task_link<T>&>(up));
+        self.unpin();
+        keep_unwinding = static_cast<Self&>(self).unwound(*g);
         return up.parent;
       },
       .mark = [](link& up) noexcept -> scope_base* const* {
         return &static_cast<boundary&>(static_cast<task_link<T>&>(up)).x_scopes;
       },
       .child = nullptr,
-      .is_root = false};
+      .is_root = false,
+      .joined = nullptr};
+  // While it is the mark, tasks are started in a scope inside of it (task_scope).
+  void unpin() noexcept {
+    if (x_pins) [[unlikely]]
+      --x_scopes->pins;
+  }
 
   promise_base* x_child;
   scope_base* x_scopes = nullptr;
+  bool x_pins = false;
 };
 
 // The outcome that a task has left, as a value.

@@ -58,8 +58,8 @@ struct cancel_edge : member {
 class cancel_node : public member {
  public:
   // What it is part of: a with_ form, a shield, a context_node, a processor's branch of the root (which is a
-  // context_node too), a group_core, a join_node.
-  enum class form : std::uint8_t { scoped, shielded, shared, branch, group, join };
+  // context_node too), a group_core, a join_node, a task of async.
+  enum class form : std::uint8_t { scoped, shielded, shared, branch, group, join, task };
   explicit cancel_node(form f = form::scoped) noexcept : member(member::kind_t::node), x_form(f) {}
   cancel_node(const cancel_node&) = delete;
   static void* operator new(std::size_t size) { return frame_allocate(size); }

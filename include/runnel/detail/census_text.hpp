@@ -133,6 +133,8 @@ class wait_teller {
         return "for the other half of a oneshot";
       case waiter::reason_t::watch:
         return "for a watched value to change";
+      case waiter::reason_t::task:
+        return "for a task of async";
       default:
         return "for something";
     }

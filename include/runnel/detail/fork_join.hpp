@@ -169,6 +169,15 @@ class fork_join {
     return become_parent(here);
   }
 
+  // The same for a child that had to wait for tasks that it had started. Returns the parent if it was the last.
+  promise_base* child_joined(fork_child_base& child) noexcept {
+    processor& here = *this_processor();
+    here.current = 0;
+    end_goroutine(child, false);
+    if (x_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return nullptr;
+    return parent_goes_on(here);
+  }
+
   // Whether control may pass to a child directly. Not under a chooser, which is to choose: then there is one processor,
   // and no thief for whom there is the gate.
   static bool may_transfer(const processor& here) noexcept { return here.transfers < longest_run; }

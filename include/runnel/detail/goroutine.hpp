@@ -39,10 +39,12 @@ struct member : list_link {
 };
 
 // A scope is a group whose children may refer to the frame that it lives in: unwinding joins it before that frame
-// dies. The scopes of a goroutine form a stack.
+// dies; or tasks of async, which may refer to any frame. The scopes of a goroutine form a stack.
 struct scope_base {
   scope_base* outer = nullptr;
   goroutine* opener = nullptr;
+  std::uint32_t pins = 0;    // of a task_scope: boundaries that have it as their mark
+  bool holds_tasks = false;  // it is a task_scope, on the heap
   // Cancels the children. Returns true when the goroutine must wait: it is then scheduled by the last child.
   bool (*begin_unwind_join)(scope_base&, goroutine&) noexcept = nullptr;
 };

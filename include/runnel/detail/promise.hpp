@@ -36,6 +36,9 @@ struct link_ops {
   // The fork-join child whose root frame this link belongs to; null for any other link.
   fork_child_base* (*child)(link&) noexcept;
   bool is_root;  // of a goroutine or a fork-join child: there is no frame above
+  // Of a root: its frame had ended, the goroutine has waited for its tasks, and now it ends. Returns the frame to
+  // resume, or null.
+  promise_base* (*joined)(link&) noexcept;
 
   bool ends_unwinding() const noexcept { return mark || is_root; }
 };

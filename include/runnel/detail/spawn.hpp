@@ -7,6 +7,7 @@
 #include <runnel/detail/context_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/promise.hpp>
+#include <runnel/detail/task_scope.hpp>
 #include <runnel/task.hpp>
 
 #include <exception>
@@ -31,6 +32,8 @@ inline void end_goroutine(goroutine& g, std::exception_ptr error, bool unwound) 
 inline constexpr link_ops goroutine_root_ops{
     .finished = [](link& up) noexcept -> std::coroutine_handle<> {
       auto& g = static_cast<goroutine&>(static_cast<task_link<void>&>(up));
+      if (g.scopes) [[unlikely]]
+        if (wait_for_tasks(g, up)) return std::noop_coroutine();
       end_goroutine(g, g.result.failed() ? g.result.take_error() : nullptr, false);
       return std::noop_coroutine();
     },
@@ -40,7 +43,12 @@ inline constexpr link_ops goroutine_root_ops{
     },
     .mark = nullptr,
     .child = nullptr,
-    .is_root = true};
+    .is_root = true,
+    .joined = [](link& up) noexcept -> promise_base* {
+      auto& g = static_cast<goroutine&>(static_cast<task_link<void>&>(up));
+      end_goroutine(g, g.result.failed() ? g.result.take_error() : nullptr, false);
+      return nullptr;
+    }};
 
 // Where each parameter of F is a value of exactly the type that is passed, F's own frame can hold the arguments and
 // be the goroutine's root. A reference or a view parameter would dangle; those go through run_owned().

@@ -7,6 +7,7 @@
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/promise.hpp>
+#include <runnel/detail/task_scope.hpp>
 #include <runnel/error.hpp>
 
 #include <cstdint>
@@ -45,6 +46,7 @@ inline goroutine* running_goroutine(const processor& p) noexcept {
 // stopped the unwinding; null if the goroutine waits for a scope, or is gone.
 inline promise_base* unwind(processor& here, goroutine* g) noexcept {
   promise_base* at = g->leaf();
+  if (link* end = end_of_leaf(at)) return wait_for_tasks(*g, *end) ? nullptr : end->ops->joined(*end);
   for (;;) {
     scope_base* mark = g->scopes ? scope_mark(at) : nullptr;
     promise_base* home = g->scopes != mark ? frame_of_scope(at, g->scopes) : nullptr;

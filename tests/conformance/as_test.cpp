@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSL-1.0
+// Streams by rule number, under many schedules, cancelled, killed and out of memory at each place.
+#include <runnel/as_result.hpp>
+#include <runnel/async.hpp>
+#include <runnel/async_stream.hpp>
+#include <runnel/chan.hpp>
+#include <runnel/errgroup.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/test.hpp>
+#include <runnel/this_task.hpp>
+#include <runnel/with_context.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+namespace rn = runnel;
+using namespace std::chrono_literals;
+
+void must(bool holds, std::source_location where = std::source_location::current()) {
+  if (!holds) throw std::logic_error("does not hold: line " + std::to_string(where.line()));
+}
+template <class Body, class Invariant> void everywhere(Body body, Invariant invariant) {
+  auto checked = [&]() -> rn::task<> {
+    co_await body();
+    invariant();
+  };
+  try {
+    rn::test::explore(200, checked);
+    rn::test::exhaust(checked, rn::test::preemptions(1));
+    rn::test::cancel_everywhere(body, invariant);
+    for (std::uint64_t n = 1; n <= 10; ++n) rn::test::cancel_everywhere(body, invariant, rn::test::seed(n));
+    rn::test::fail_everywhere(body, invariant);
+  } catch (const rn::test::failure& f) {
+    ADD_FAILURE() << f.what();
+  }
+}
+template <class Body> void in_virtual_time(Body body) { EXPECT_NO_THROW(rn::test::run(body)); }
+
+// What the tasks of a stream do, counted. It outlives them.
+struct counts {
+  int pulled = 0, alive = 0, most = 0, began = 0;
+};
+struct in_task {
+  counts& c;
+  explicit in_task(counts& of) : c(of) {
+    ++c.began;
+    if (++c.alive > c.most) c.most = c.alive;
+  }
+  ~in_task() { --c.alive; }
+};
+auto numbers(counts& c, int n) {
+  return [&c, n]() -> std::optional<int> {
+    if (c.pulled == n) return std::nullopt;
+    return c.pulled++;
+  };
+}
+// n sleeps n seconds; a negative one fails.
+auto sleeper(counts& c) {
+  return [&c](int n) -> rn::task<int> {
+    in_task here(c);
+    if (n > 0) co_await rn::sleep(std::chrono::seconds(n));
+    if (n < 0) throw std::runtime_error("negative");
+    co_return n;
+  };
+}
+
+// AS-03, AS-04, AS-05, AS-07: order, limit, nothing lost.
+TEST(as, an_ordered_stream_delivers_all_in_order_and_keeps_its_limit) {
+  counts c;
+  auto body = [&]() -> rn::task<> {
+    c = counts();
+    auto items = rn::async_stream(numbers(c, 4), rn::max_concurrency(2), sleeper(c));
+    for (int i = 0; i < 4; ++i) {
+      auto r = co_await items.next();
+      if (!r->ok()) std::rethrow_exception(r->reason());
+      must(r->value() == i && r->input() == i);
+    }
+    auto end = co_await items.next();
+    must(!end);
+  };
+  everywhere(body, [&] { must(c.alive == 0 && c.most <= 2 && c.pulled <= 4); });
+}
+
+// AS-06, AS-17
+TEST(as, an_unordered_stream_delivers_all) {
+  counts c;
+  auto body = [&]() -> rn::task<> {
+    c = counts();
+    auto items = rn::async_stream(numbers(c, 4), rn::max_concurrency(3), rn::unordered, sleeper(c));
+    int sum = 0, n = 0;
+    while (auto r = co_await items.next()) {
+      if (!r->ok()) std::rethrow_exception(r->reason());
+      sum += r->value(), ++n;
+    }
+    must(sum == 6 && n == 4);
+  };
+  everywhere(body, [&] { must(c.alive == 0 && c.most <= 3); });
+}
+
+// AS-11: an early stop leaves nothing behind.
+TEST(as, closing_early_joins_the_rest) {
+  counts c;
+  auto body = [&]() -> rn::task<> {
+    c = counts();
+    auto items = rn::async_stream(numbers(c, 100), rn::max_concurrency(3), sleeper(c));
+    auto first = co_await items.next();
+    if (!first->ok()) std::rethrow_exception(first->reason());
+    must(c.pulled == 3);
+    co_await items.close();
+    must(c.alive == 0 && c.pulled == 3);
+    auto end = co_await items.next();
+    must(!end);
+  };
+  everywhere(body, [&] { must(c.alive == 0); });
+}
+
+// AS-C02 as decision 018 has it: the scope joins what a stream that has died leaves behind.
+TEST(as, a_dead_streams_tasks_are_joined_by_the_scope) {
+  counts c;
+  auto body = [&]() -> rn::task<> {
+    c = counts();
+    co_await rn::with_errgroup([&](rn::errgroup&) -> rn::task<> {
+      auto items = rn::async_stream(numbers(c, 100), rn::max_concurrency(3), sleeper(c));
+      auto first = co_await items.next();
+      if (!first->ok()) std::rethrow_exception(first->reason());
+    });
+    must(c.alive == 0);
+  };
+  everywhere(body, [&] { must(c.alive == 0); });
+}
+
+// Inputs from a channel: while the stream waits for one it delivers what has ended.
+TEST(as, a_stream_over_a_channel) {
+  counts c;
+  auto body = [&]() -> rn::task<> {
+    c = counts();
+    rn::chan<int> ch(0);
+    auto feeder = rn::async([](rn::chan<int> to) -> rn::task<> {
+      for (int i = 0; i < 3; ++i) co_await to.send(i);
+      to.close();
+    }, ch);
+    auto items = rn::async_stream(ch, rn::max_concurrency(2), sleeper(c));
+    for (int i = 0; i < 3; ++i) {
+      auto r = co_await items.next();
+      if (!r->ok()) std::rethrow_exception(r->reason());
+      must(r->value() == i);
+    }
+    auto end = co_await items.next();
+    must(!end);
+    co_await feeder.await();
+  };
+  everywhere(body, [&] { must(c.alive == 0 && c.most <= 2); });
+}
+
+TEST(as, map_and_for_each) {
+  counts c;
+  auto body = [&]() -> rn::task<> {
+    c = counts();
+    auto values = co_await rn::map(numbers(c, 3), rn::max_concurrency(2), sleeper(c));
+    must(values.size() == 3 && values[2] == 2);
+    c.pulled = 0;
+    co_await rn::for_each(numbers(c, 3), rn::max_concurrency(2), sleeper(c));
+  };
+  everywhere(body, [&] { must(c.alive == 0 && c.most <= 2); });
+}
+
+// AS-02: nothing runs before the first demand.
+// AS-12: while nobody asks, running tasks go on, and nothing is started.
+TEST(as, nothing_is_pulled_without_demand) {
+  in_virtual_time([]() -> rn::task<> {
+    counts c;
+    auto items = rn::async_stream(numbers(c, 100), rn::max_concurrency(3), sleeper(c));
+    co_await rn::sleep(10s);
+    must(c.pulled == 0);
+    (void)co_await items.next();
+    must(c.pulled == 3);
+    co_await rn::sleep(10s);
+    must(c.pulled == 3 && c.alive == 0);
+    (void)co_await items.next();
+    must(c.pulled == 6);
+    co_await items.close();
+  });
+}
+
+// AS-05: a slot is free when its task has ended, not when its result is delivered.
+TEST(as, a_slow_head_does_not_hold_up_the_others) {
+  in_virtual_time([]() -> rn::task<> {
+    counts c;
+    std::vector<int> inputs{100, 1, 1, 1, 1, 1};
+    auto items = rn::async_stream(inputs, rn::max_concurrency(2), sleeper(c));
+    auto first = co_await items.next();
+    must(first->value() == 100 && rn::test::elapsed() == 100s && c.began == 6);
+    int n = 0;
+    while (auto r = co_await items.next()) ++n;
+    must(n == 5 && rn::test::elapsed() == 100s);
+  });
+}
+
+// AS-09: a task has its time from its own start, whatever the consumer does.
+TEST(as, the_time_limit_is_each_tasks_own) {
+  in_virtual_time([]() -> rn::task<> {
+    counts c;
+    std::vector<int> inputs{1, 3, 1, 3};
+    auto items = rn::async_stream(inputs, rn::max_concurrency(1), rn::timeout(2s), rn::kill_on_timeout, sleeper(c));
+    std::vector<bool> ok;
+    while (auto r = co_await items.next()) {
+      ok.push_back(r->ok());
+      co_await rn::sleep(10s);
+    }
+    must(ok == std::vector<bool>{true, false, true, false} && c.alive == 0);
+    auto begun = rn::test::elapsed();
+    std::vector<int> late{5, 1};
+    auto fails = rn::async_stream(late, rn::max_concurrency(2), rn::timeout(2s), sleeper(c));
+    bool threw = false;
+    try {
+      (void)co_await fails.next();
+    } catch (const rn::deadline_exceeded&) {
+      threw = true;
+    }
+    must(threw && rn::test::elapsed() - begun == 2s && c.alive == 0);
+  });
+}
+
+// AS-07, AS-10: a failure is an item; map throws it, and joins first.
+TEST(as, failures) {
+  in_virtual_time([]() -> rn::task<> {
+    counts c;
+    std::vector<int> inputs{1, -1, 2};
+    auto items = rn::async_stream(inputs, sleeper(c));
+    std::vector<int> failed;
+    while (auto r = co_await items.next())
+      if (!r->ok()) failed.push_back(r->input());
+    must(failed == std::vector<int>{-1});
+    std::vector<int> long_ones{100, -1, 100};
+    bool threw = false;
+    auto began = rn::test::elapsed();
+    try {
+      (void)co_await rn::map(long_ones, rn::max_concurrency(3), sleeper(c));
+    } catch (const std::runtime_error&) {
+      threw = true;
+    }
+    must(threw && c.alive == 0 && rn::test::elapsed() == began);
+  });
+}
+
+}  // namespace
