@@ -632,6 +632,20 @@ TEST_F(errgroup_death, queued_children_count_too) {
   EXPECT_DEATH(run_on_one_thread(leave_with_queued_children), "left with 3 live children");
 }
 
+rn::task<> leave_to(std::unique_ptr<rn::errgroup>& outside) {
+  outside = std::make_unique<rn::errgroup>();
+  co_return;
+}
+void outlive_its_goroutine() {
+  std::unique_ptr<rn::errgroup> outside;
+  rn::runtime rt(rn::threads(1));
+  rt.go(leave_to, std::ref(outside));
+  rt.run([&] { return until([&] { return rt.live() == 1; }); });
+}
+TEST_F(errgroup_death, it_does_not_outlive_its_goroutine) {
+  EXPECT_DEATH(outlive_its_goroutine(), "an errgroup outlives the goroutine that made it .started at");
+}
+
 // ---- Misuse, and out of memory ----
 
 TEST(errgroup, outside_of_a_goroutine_it_is_misuse) { EXPECT_THROW(rn::errgroup g, rn::misuse_error); }

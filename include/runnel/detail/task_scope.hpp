@@ -7,11 +7,14 @@
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/promise.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/detail/spinlock.hpp>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <mutex>
 
 namespace runnel::detail {
@@ -103,7 +106,8 @@ class task_scope final : public scope_base {
   // The goroutine has no frames any more. Joins what is left of its tasks. True: it waits, with leaf and stop set.
   static bool join_all(goroutine& g) noexcept {
     while (g.scopes) {
-      auto& scope = static_cast<task_scope&>(*g.scopes);  // every other lived in a frame
+      if (!g.scopes->holds_tasks) [[unlikely]] die_of_group(g);  // every other scope lives in a frame
+      auto& scope = static_cast<task_scope&>(*g.scopes);
       if (!scope.x_joins && scope.begin_join(g)) return true;
       scope.close();
     }
@@ -115,6 +119,11 @@ class task_scope final : public scope_base {
     opener = &g;
     holds_tasks = true;
     begin_unwind_join = &join_while_unwinding;
+  }
+  [[noreturn]] RUNNEL_NOINLINE static void die_of_group(const goroutine& g) noexcept {
+    std::fprintf(stderr, "runnel: an errgroup outlives the goroutine that made it (%s): ", started_at(g.where).c_str());
+    std::fputs("wait for it there, or use a task_group\n", stderr);
+    std::abort();
   }
   bool empty() const noexcept { return x_left.load(std::memory_order_acquire) == 1 && x_keepers.empty(); }
 
