@@ -2,6 +2,8 @@
 // How much memory does a supervised child take, and how long does it take to stop many?
 #include "support.hpp"
 
+#include <runnel/otp.hpp>
+
 #include <chrono>
 #include <functional>
 

@@ -2,6 +2,8 @@
 // What does a supervised start cost, and what a restart?
 #include "support.hpp"
 
+#include <runnel/otp.hpp>
+
 #include <atomic>
 #include <stdexcept>
 
