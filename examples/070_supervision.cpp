@@ -36,6 +36,7 @@ rn::task<> database(plant& p) {
 // Built from what is in the database, so it is started anew with it.
 rn::task<> cache() {
   std::puts("cache: warm");
+  co_await rn::ready();
   co_await rn::done();
 }
 
@@ -50,7 +51,7 @@ int main() {
   plant p;
   rn::supervisor sup(rn::rest_for_one, rn::max_restarts(3, 5s), rn::auto_shutdown(rn::any_significant));
   sup.child("database", rn::permanent, rn::wait_ready(5s), rn::backoff(1ms, 1s), database, std::ref(p))
-      .child("cache", rn::permanent, cache)
+      .child("cache", rn::permanent, rn::wait_ready(5s), cache)
       .child("job", rn::transient, rn::significant, job, std::ref(p));
   return rn::run(std::move(sup));
 }

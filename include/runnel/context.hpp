@@ -45,7 +45,7 @@ class [[nodiscard("the context is cancelled when this dies: keep it")]] cancel_f
   friend class context;
   explicit cancel_function(detail::context_node& node) noexcept : x_node(&node) { node.retain(); }
   void cancel(std::exception_ptr cause) const noexcept {
-    x_node->disarm();
+    x_node->stop_clock();
     x_node->cancel(detail::level_cancel, false, cause ? std::move(cause) : detail::canceled_cause());
   }
   detail::context_node* x_node;

@@ -11,9 +11,12 @@
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/require.hpp>
+#include <boost/asio/system_executor.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
+#include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <new>
@@ -24,15 +27,26 @@
 
 namespace runnel::detail {
 
-// Whether an executor runs what it is given on any thread of a pool, several at once. Of all others, strands before
-// all, it is assumed that what runs there excludes each other, so that an operation is started and cancelled there too.
+// Those that run what they are given on any thread of a pool, several at once.
+template <class A, std::uintptr_t Bits>
+std::true_type is_pool(const boost::asio::io_context::basic_executor_type<A, Bits>*);
+template <class A, unsigned Bits>
+std::true_type is_pool(const boost::asio::thread_pool::basic_executor_type<A, Bits>*);
+template <class B, class R, class A>
+std::true_type is_pool(const boost::asio::basic_system_executor<B, R, A>*);
+std::false_type is_pool(const void*);
+
+// Whether an executor is one of those. Of all others, strands before all, it is assumed that the I/O object's operations
+// are to be started, and cancelled, by way of them.
 template <class Executor> bool runs_anywhere([[maybe_unused]] const Executor& ex) noexcept {
-  using io_executor = boost::asio::io_context::executor_type;
-  using pool_executor = boost::asio::thread_pool::executor_type;
-  if constexpr (std::is_base_of_v<boost::asio::any_io_executor, Executor>)
-    return ex.target_type() == typeid(io_executor) || ex.target_type() == typeid(pool_executor);
-  else
-    return std::is_base_of_v<io_executor, Executor> || std::is_base_of_v<pool_executor, Executor>;
+  if constexpr (std::is_base_of_v<boost::asio::any_io_executor, Executor>) {
+    const std::type_info& target = ex.target_type();
+    return target == typeid(boost::asio::io_context::executor_type) ||
+           target == typeid(boost::asio::thread_pool::executor_type) ||
+           target == typeid(boost::asio::system_executor);
+  } else {
+    return decltype(is_pool(static_cast<const Executor*>(nullptr)))::value;
+  }
 }
 
 // The steps of an operation that arrived while somebody else owned it, newest first.
@@ -61,7 +75,7 @@ class waiting_steps {
     }
   }
   // In the order in which they came.
-  void run_all() noexcept {
+  void run_all() {
     step* reversed = nullptr;
     for (step* s = x_newest.exchange(nullptr, std::memory_order_acquire); s;) {
       step* next = std::exchange(s->next, reversed);
@@ -77,7 +91,9 @@ class waiting_steps {
   std::atomic<step*> x_newest{nullptr};
 };
 
-// An operation of several steps, each of which runs on any thread.
+// An operation of several steps.
+//
+//   x_arriving   threads between push() and the end of arrive(): who sees the operation's end waits for them
 class stepwise_operation : public owned_operation {
  public:
   // Runs a step in the owner's hands: here, or, if somebody else owns the operation, there. Without memory for that it
@@ -85,8 +101,11 @@ class stepwise_operation : public owned_operation {
   template <class F> void run_step(F& f) {
     if (!try_own()) {
       if (auto* later = new (std::nothrow) waiting_step<F>(f)) {
+        x_arriving.fetch_add(1, std::memory_order_relaxed);
         x_steps.push(later);
-        if (arrive()) settle_after(&waiting_steps::run_all, x_steps);
+        bool mine = arrive();
+        x_arriving.fetch_sub(1, std::memory_order_release);  // before wait_for_arriving(): the last touch, if not mine
+        if (mine) settle_after(&waiting_steps::run_all, x_steps);
         return;
       }
       while (!try_own()) std::this_thread::yield();
@@ -98,10 +117,16 @@ class stepwise_operation : public owned_operation {
   stepwise_operation() noexcept = default;
   stepwise_operation(stepwise_operation&& other) noexcept : owned_operation(std::move(other)) {}
   ~stepwise_operation() = default;
+  // The owner may have run the step of somebody who has yet to say that there is one.
+  void wait_for_arriving() const noexcept {
+    while (x_arriving.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  }
 
   waiting_steps x_steps;
 
  private:
+  std::atomic<int> x_arriving{0};
+
   template <class F> struct waiting_step final : waiting_steps::step {
     explicit waiting_step(F& from) : f(std::move(from)) {}
     void run() override { std::move(f)(); }
@@ -111,22 +136,20 @@ class stepwise_operation : public owned_operation {
   template <class F, class... A> void settle_after(F&& f, A&... args) {
     struct settling {
       owned_operation& op;
-      ~settling() { op.settle(true); }
+      int throwing = std::uncaught_exceptions();
+      ~settling() { op.settle(std::uncaught_exceptions() == throwing); }
     } last{*this};
     std::invoke(std::move(f), args...);
   }
 };
 
-// An executor whose functions are steps of an operation. Without an operation it is the executor inside.
+// An executor whose functions are steps of an operation.
 template <class Inner> class step_executor {
  public:
-  step_executor(Inner inner, stepwise_operation* op) noexcept : x_inner(std::move(inner)), x_op(op) {}
+  step_executor(Inner inner, stepwise_operation& op) noexcept : x_inner(std::move(inner)), x_op(&op) {}
 
   template <class F> void execute(F&& f) const {
-    if (x_op)
-      x_inner.execute(step<std::decay_t<F>>{x_op, std::forward<F>(f)});
-    else
-      x_inner.execute(std::forward<F>(f));
+    x_inner.execute(step<std::decay_t<F>>{x_op, std::forward<F>(f)});
   }
 
   template <class P>
@@ -156,7 +179,7 @@ template <class Inner> class step_executor {
     F f;
     void operator()() { op->run_step(f); }
   };
-  template <class Other> step_executor<Other> with(Other inner) const noexcept { return {std::move(inner), x_op}; }
+  template <class Other> step_executor<Other> with(Other inner) const noexcept { return {std::move(inner), *x_op}; }
 
   Inner x_inner;
   stepwise_operation* x_op;

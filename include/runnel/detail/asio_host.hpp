@@ -149,7 +149,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     core.root.cancel(level_kill, false, canceled_cause());
     x_context_ended.store(true, std::memory_order_release);
     wait_and_help(core.kill_grace());
-    core.end_blocking();
+    core.let_go();
     close_timers();
   }
 
@@ -159,12 +159,13 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
     fifo chain;
     chain.push(&g);
-    if (in_handler && runs_here())
+    bool ended = context_has_ended();
+    if (in_handler && !ended && runs_here())
       with_policy([&]<class P>(P) { core.core.template run_here<P>(chain); });
     else
       core.core.schedule_all(chain);
-    if (x_context_ended.load(std::memory_order_acquire))
-      with_policy([this]<class P>(P) { core.core.template help<P>(); });
+    // This thread may be the last that comes by.
+    while (ended && core.core.anything_posted()) with_policy([this]<class P>(P) { core.core.template help<P>(); });
   }
 
   template <class ExecutionContext>
@@ -186,6 +187,7 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
 
  protected:
   virtual void close_timers() noexcept = 0;
+  bool context_has_ended() const noexcept { return x_context_ended.load(std::memory_order_acquire); }
 
  private:
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
@@ -196,19 +198,10 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
       core.timers.on_timer(now(), woken);
       core.core.schedule_all(woken);
       if (core.wait_ended(1'000'000)) break;
-      if (now() >= until || (x_context_ended.load(std::memory_order_relaxed) && only_operations_live())) return false;
+      if (now() >= until) return false;
     }
     return core.wait_ended(INT64_MAX);  // passes the mutex that the last goroutine leaves
   }
-  // What lives waits for operations of a context that has ended: it goes on as their handlers are destroyed.
-  bool only_operations_live() noexcept {
-    std::size_t waiting = 0;
-    core.root.for_each_goroutine([&](const goroutine& g) {
-      waiting += word::kind_of(g.word.load(std::memory_order_acquire)) == word::operation;
-    });
-    return waiting >= core.live();
-  }
-
   std::atomic<bool> x_context_ended{false};  // set once, by the thread that destroys the context
 };
 
@@ -265,6 +258,7 @@ class asio_host_on final : public asio_host {
   }
 
   void post_pump(processor& p, bool from_pump) noexcept override {
+    if (context_has_ended()) return;  // it stays posted, for who helps
     pump_handler handler{{self(), &x_slots[p.index]}, &p};
     if (from_pump)
       boost::asio::defer(x_executor, std::move(handler));
@@ -308,7 +302,7 @@ class asio_host_on final : public asio_host {
     x_tender->async_wait(tender_handler{{self(), &x_tender_slot}});
   }
   void hold_work(bool yes) noexcept override {
-    if (yes && !x_work) x_work.emplace(x_executor);
+    if (yes && !x_work && !context_has_ended()) x_work.emplace(x_executor);
     core.timers.hold(yes);
     if (!yes) x_work.reset();
   }

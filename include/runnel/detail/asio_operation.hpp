@@ -119,7 +119,10 @@ template <class Init> constexpr bool is_single_step() noexcept {
   auto at = name.find("Init = ");
   if (at == name.npos) return false;
   name.remove_prefix(at + 7);
-  for (std::string_view space : {"boost::asio::", "posix::", "windows::", "ip::"})
+  constexpr std::string_view asio = "boost::asio::";
+  if (!name.starts_with(asio)) return false;
+  name.remove_prefix(asio.size());
+  for (std::string_view space : {"posix::", "windows::", "ip::"})
     if (name.starts_with(space)) name.remove_prefix(space.size());
   return name.starts_with("basic_");
 }
@@ -155,10 +158,10 @@ inline asio_host& host_of(const goroutine& g) {
 
 // ---- The operation ----
 
-// Foreign code of it runs in its owner's hands (detail/owned_operation.hpp). Where the executor of the I/O object is a
-// pool's, anybody can be the owner, and an operation of many steps has its handlers run by step_executor. Everywhere
-// else (a strand) the operation is started, and asked to end, by way of that executor, and what runs there excludes
-// each other anyway.
+// Foreign code of it runs in its owner's hands (detail/owned_operation.hpp); the handlers of an operation of many steps
+// by step_executor. Where the executor of the I/O object is a pool's, anybody can be the owner, on any thread. Everywhere
+// else (a strand) the operation is started, and asked to end, by way of that executor: so it excludes what others do
+// with the object there.
 //
 // A handler that is destroyed without having been called, as when its context ends, ends the operation as a
 // cancellation does.
@@ -182,9 +185,9 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
     asio_host& host = host_of(g);
-    if (!enter_operation(g) || !this->begin(g, leaf)) return stop_here(g, leaf);
     std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., host)); }, x_args);
     x_anywhere = !knows_executor || runs_anywhere(*x_executor);
+    if (!enter_operation(g) || !this->begin(g, leaf)) return stop_here(g, leaf);
     if (!x_anywhere) return send(), true;
     start();
     if (!this->leave()) return true;
@@ -227,8 +230,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     using handler_base::handler_base;
     using executor_type = step_executor<executor>;
     executor_type get_executor() const noexcept {
-      asio_operation& op = *this->x_op;
-      return {*op.x_executor, op.x_anywhere ? static_cast<stepwise_operation*>(&op) : nullptr};
+      return {*this->x_op->x_executor, *this->x_op};
     }
   };
   using handler = std::conditional_t<single_step, handler_base, handler_of_steps>;
@@ -255,7 +257,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     void operator()() {
       asio_operation& op = *std::exchange(x_op, nullptr);
       if (op.x_started)
-        op.x_signal.emit(boost::asio::cancellation_type::terminal);
+        op.emit_here();
       else
         op.start();
       op.settle(false);
@@ -286,10 +288,11 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   void over(bool abandoned) noexcept {
     x_over = true;
     x_abandoned = abandoned;
-    if (this->arrive()) go_on(x_anywhere);
+    if (this->arrive()) go_on(!abandoned);  // who destroys a handler may hold a lock
   }
   // The goroutine is the caller's now. True: it is to be unwound.
   bool end_of_wait() noexcept {
+    if constexpr (!single_step) this->wait_for_arriving();
     bool asked = this->requested();
     this->end();
     return !x_failure && (x_abandoned || (asked && x_completion->aborted()));
@@ -301,11 +304,16 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   }
   bool emit() noexcept override {
     if (!x_anywhere) return send(), false;
-    x_signal.emit(boost::asio::cancellation_type::terminal);
+    emit_here();
     return true;
+  }
+  void emit_here() noexcept {
+    emitting now;
+    x_signal.emit(boost::asio::cancellation_type::terminal);
   }
   void go_on(bool in_handler) noexcept override {
     goroutine& g = this->waiting();
+    in_handler = in_handler && x_anywhere && !emitting::here();
     g.stop = end_of_wait();
     static_cast<asio_host&>(g.core().host()).go_on(g, in_handler);
   }

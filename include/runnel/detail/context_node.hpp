@@ -76,6 +76,10 @@ class context_node final : public cancel_node, private deadline_timer {
     if (!list_hook(x_call_off)) disarm();
   }
   void disarm() noexcept { deadline_timer::disarm(); }
+  // The same for who may be called by the firing, which runs foreign code: does not wait for it.
+  void stop_clock() noexcept {
+    if (disarm_unless_firing()) set_host();
+  }
 
  private:
   std::atomic<std::size_t> x_uses{1};

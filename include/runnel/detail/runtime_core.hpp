@@ -30,9 +30,7 @@
 #include <utility>
 #include <vector>
 
-namespace runnel {
-
-namespace detail {
+namespace runnel::detail {
 
 // Every runtime that has not ended, for reports. Who holds the mutex keeps them from ending.
 struct runtime_list {
@@ -207,6 +205,12 @@ class runtime_core : public goroutine_owner {
   void end_blocking() noexcept {
     if (auto* pool = blocking()) pool->end();
   }
+  // The execution context is being destroyed: what still lives holds no work in it.
+  void let_go() noexcept {
+    end_blocking();
+    std::lock_guard hold(x_ended_mutex);
+    core.host().hold_work(false);
+  }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
     if (error) report(goroutine_error{std::move(error), where});
@@ -338,16 +342,14 @@ class runtime_core : public goroutine_owner {
     x_ended.notify_all();
   }
 
-  static bool is_only_cancellation(const std::exception_ptr& e) noexcept {
-    try {
-      std::rethrow_exception(e);
-    } catch (const canceled&) {
-      return true;
-    } catch (const timeout_error&) {
-      return true;
-    } catch (...) {
-      return false;
-    }
+  static bool is_only_cancellation(const std::exception_ptr& e) noexcept try {
+    std::rethrow_exception(e);
+  } catch (const canceled&) {
+    return true;
+  } catch (const timeout_error&) {
+    return true;
+  } catch (...) {
+    return false;
   }
   void call(const std::function<void(const goroutine_error&)>& f, const goroutine_error& e) noexcept {
     try {
@@ -395,5 +397,4 @@ class runtime_core : public goroutine_owner {
   entry x_entry{*this};  // guarded by the_runtimes.mutex
 };
 
-}  // namespace detail
-}  // namespace runnel
+}  // namespace runnel::detail

@@ -140,6 +140,11 @@ class scheduler_core : public processor_set {
     if (how != processor::not_posted) pump<Run>(p, how == processor::posted_to_search);
   }
 
+  bool anything_posted() const noexcept {
+    return std::any_of(x_processors.begin(), x_processors.end(), [](const processor& p) {
+      return p.posted.load(std::memory_order_acquire) != processor::not_posted;
+    });
+  }
   // From a thread outside: runs what would be run, in case that the host has no thread any more.
   template <class Run>
   void help() noexcept {

@@ -114,9 +114,11 @@ template <class T, class Op, class Waiter, class Handler> class waiting_handler 
     ending(ending&& other) noexcept : self(std::exchange(other.self, nullptr)) {}
     ending& operator=(ending&&) = delete;
     ~ending() {
-      if (self) self->end([](auto&&...) noexcept {});  // its context is gone: what it received goes with it
+      if (self) self->end([](auto&&...) noexcept {});  // its context is gone: what it received goes with it. The slot
+                                                       // belongs to a signal that may be gone, too
     }
     void operator()() {
+      boost::asio::get_associated_cancellation_slot(self->x_handler).clear();
       std::exchange(self, nullptr)->end([](Handler& h, auto&&... results) {
         std::move(h)(std::forward<decltype(results)>(results)...);
       });
@@ -137,7 +139,6 @@ template <class T, class Op, class Waiter, class Handler> class waiting_handler 
   }
   // Ends this, and then calls the handler with what it brought.
   template <class Call> void end(Call&& call) {
-    boost::asio::get_associated_cancellation_slot(x_handler).clear();
     auto work = std::move(x_work);
     Handler handler(std::move(x_handler));
     auto results = Op::template take<T>(*this, x_aborted);
@@ -210,6 +211,7 @@ template <class Channel> auto hold_of(const Channel& ch) {
 /// Cancel-safety: any cancellation_type; the element stays in the channel.
 /// Ordering: it waits in the queue with the goroutines, first come first served.
 /// Throws: misuse_error on the nil channel; bad_alloc.
+/// Lifetime: the handler's execution context outlives the wait: close the channel, or cancel, before it is destroyed.
 template <class Channel, class Token> auto async_recv(const Channel& ch, Token&& token) {
   using T = typename Channel::value_type;
   auto initiate = []<class H>(H&& handler, auto channel) {

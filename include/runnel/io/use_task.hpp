@@ -6,6 +6,7 @@
 #include <runnel/detail/asio_operation.hpp>
 
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/bind_executor.hpp>
 
 #include <type_traits>
 #include <utility>
@@ -57,6 +58,28 @@ inline constexpr use_result_t use_result{};
 
 }  // namespace runnel
 
+namespace runnel::detail {
+
+// The initiation of an operation whose token is bound to an executor.
+template <class Init, class Executor> struct bound_initiation {
+  using executor_type = Executor;
+  Init init;
+  Executor ex;
+  executor_type get_executor() const noexcept { return ex; }
+  template <class H, class... Args> void operator()(H&& handler, Args&&... args) {
+    std::move(init)(std::forward<H>(handler), std::forward<Args>(args)...);
+  }
+};
+
+template <class Policy, class... A, class Init, class Executor, class... Args>
+auto bound_operation(Init&& init, const Executor& ex, Args&&... args) {
+  using bound = bound_initiation<std::decay_t<Init>, Executor>;
+  return asio_operation<Policy, completion<std::decay_t<A>...>, bound, std::decay_t<Args>...>(
+      std::in_place, bound{std::forward<Init>(init), ex}, std::forward<Args>(args)...);
+}
+
+}  // namespace runnel::detail
+
 namespace boost::asio {
 
 template <class R, class... A> class async_result<runnel::use_task_t, R(A...)> {
@@ -74,6 +97,24 @@ template <class R, class... A> class async_result<runnel::use_result_t, R(A...)>
     using namespace runnel::detail;
     return asio_operation<result_policy, completion<std::decay_t<A>...>, std::decay_t<Init>, std::decay_t<Args>...>(
         std::in_place, std::forward<Init>(init), std::forward<Args>(args)...);
+  }
+};
+
+// asio::bind_executor(strand, rn::use_task): the operation is that executor's, as if its object were.
+template <class Executor, class R, class... A>
+class async_result<executor_binder<runnel::use_task_t, Executor>, R(A...)> {
+ public:
+  template <class Init, class Token, class... Args> static auto initiate(Init&& init, Token&& token, Args&&... args) {
+    return runnel::detail::bound_operation<runnel::detail::throwing_policy, A...>(
+        std::forward<Init>(init), token.get_executor(), std::forward<Args>(args)...);
+  }
+};
+template <class Executor, class R, class... A>
+class async_result<executor_binder<runnel::use_result_t, Executor>, R(A...)> {
+ public:
+  template <class Init, class Token, class... Args> static auto initiate(Init&& init, Token&& token, Args&&... args) {
+    return runnel::detail::bound_operation<runnel::detail::result_policy, A...>(
+        std::forward<Init>(init), token.get_executor(), std::forward<Args>(args)...);
   }
 };
 

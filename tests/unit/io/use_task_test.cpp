@@ -19,6 +19,7 @@
 #include "support/manual_operation.hpp"
 
 #include <gtest/gtest.h>
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/udp.hpp>
@@ -35,6 +36,8 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -446,7 +449,9 @@ TEST_F(use_task, a_context_that_is_destroyed_unwinds_what_waits_there) {
     std::optional<asio::io_context> io(std::in_place);
     std::optional<stream> early;
     if (sockets_first) early.emplace(*io);  // the order of the services is that of their first use
-    rn::scheduler sched(*io, rn::threads(1));
+    rn::runtime_options options;
+    options.kill_grace(10ms);  // for what waits for nothing of this context
+    rn::scheduler sched(*io, rn::threads(1), options);
     early.reset();
     sched.go([&]() -> rn::task<> {
       test::counted guard(alive);
@@ -459,6 +464,100 @@ TEST_F(use_task, a_context_that_is_destroyed_unwinds_what_waits_there) {
     io.reset();
     EXPECT_EQ(alive, 0);
   }
+}
+
+// It completes after the scheduler's own context has gone: the thread that completes it unwinds the goroutine.
+TEST_F(use_task, an_operation_of_another_context_may_outlive_ours) {
+  asio::thread_pool other(1);
+  std::atomic<int> alive = 0;
+  manual_operation<error_code> op;
+  std::optional<asio::io_context> io(std::in_place);
+  rn::runtime_options options;
+  options.kill_grace(1ms);
+  rn::scheduler sched(*io, rn::threads(1), options);
+  sched.go([&]() -> rn::task<> {
+    test::counted guard(alive);
+    co_await op.start_on(other.get_executor(), rn::use_task);
+  });
+  while (!op.is_out()) io->poll();
+  io.reset();
+  EXPECT_EQ(alive, 1);
+  asio::post(other, [&] { op.complete(aborted); });
+  other.join();
+  EXPECT_EQ(alive, 0);
+  EXPECT_EQ(sched.live(), 0u);
+}
+
+// Whoever drops a handler may hold a lock that the goroutine wants.
+TEST_F(use_task, a_handler_is_destroyed_without_running_the_goroutine_there) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    manual_operation<error_code> op;
+    std::mutex mutex;
+    auto work = [&]() -> rn::task<> {
+      struct locks_at_end {
+        std::mutex& m;
+        ~locks_at_end() { std::lock_guard hold(m); }
+      } guard{mutex};
+      co_await op.start(rn::use_task);
+    };
+    rn::errgroup g;
+    g.go(work);
+    co_await test::until([&] { return op.is_out(); });
+    asio::post(rn::this_executor(), [&] {
+      std::lock_guard hold(mutex);
+      op.drop();
+    });
+    co_await g.wait();
+  });
+}
+
+TEST_F(use_task, bound_to_a_strand_it_is_started_stepped_and_asked_to_end_there) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    auto strand = asio::make_strand(rn::this_executor());
+    manual_operation<error_code> op;
+    op.on_start = [&] { EXPECT_TRUE(strand.running_in_this_thread()); };
+    op.on_cancel = [&] {
+      EXPECT_TRUE(strand.running_in_this_thread());
+      op.complete(aborted);
+    };
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> { co_await op.start(asio::bind_executor(strand, rn::use_task)); });
+    co_await test::until([&] { return op.is_out(); });
+    g.cancel();
+    co_await test::error_of_awaiting([&] { return g.wait(); });
+    EXPECT_EQ(op.cancels(), 1);
+    asio::steady_timer timer(rn::this_executor(), 1ms);
+    auto waited = co_await timer.async_wait(asio::bind_executor(strand, rn::use_result));
+    EXPECT_TRUE(waited.ok());
+  });
+}
+
+// What asks the operation to end completes another one, and cancels the context whose deadline has passed: nothing runs on
+// top of it, and nothing waits for it.
+TEST_F(use_task, a_request_may_complete_others_and_cancel_its_own_context) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    manual_operation<error_code> a, b;
+    auto made = rn::context::background().with_timeout(1ms);
+    rn::context ctx = std::move(made.first);
+    rn::cancel_function cancel = std::move(made.second);
+    a.on_cancel = [&] {
+      b.complete({});
+      cancel();
+      a.complete(aborted);
+    };
+    rn::errgroup g;
+    std::atomic<bool> unwound = false;
+    g.go([&]() -> rn::task<> { co_await b.start(rn::use_task), cancel(); });
+    co_await test::until([&] { return b.is_out(); });
+    g.go([&]() -> rn::task<> {
+      auto work = [&]() -> rn::task<> { co_await a.start(rn::use_task); };
+      auto r = co_await rn::as_result(rn::with_context(ctx, work()));
+      unwound = r.canceled();
+      if (a.starts() == 0) b.complete({});  // the deadline was quicker
+    });
+    co_await g.wait();
+    EXPECT_TRUE(unwound);
+  });
 }
 
 TEST_F(use_task, is_refused_under_virtual_time) {
