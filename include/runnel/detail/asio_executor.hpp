@@ -36,8 +36,8 @@ template <class B, class R, class A>
 std::true_type is_pool(const boost::asio::basic_system_executor<B, R, A>*);
 std::false_type is_pool(const void*);
 
-// Whether an executor is one of those. Of all others, strands before all, it is assumed that the I/O object's operations
-// are to be started, and cancelled, by way of them.
+// Whether an executor is one of those. Of all others, strands before all, it is assumed that the I/O object's
+// operations are to be started, and cancelled, by way of them.
 template <class Executor> bool runs_anywhere([[maybe_unused]] const Executor& ex) noexcept {
   if constexpr (std::is_base_of_v<boost::asio::any_io_executor, Executor>) {
     const std::type_info& target = ex.target_type();

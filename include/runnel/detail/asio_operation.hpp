@@ -159,9 +159,9 @@ inline asio_host& host_of(const goroutine& g) {
 // ---- The operation ----
 
 // Foreign code of it runs in its owner's hands (detail/owned_operation.hpp); the handlers of an operation of many steps
-// by step_executor. Where the executor of the I/O object is a pool's, anybody can be the owner, on any thread. Everywhere
-// else (a strand) the operation is started, and asked to end, by way of that executor: so it excludes what others do
-// with the object there.
+// by step_executor. Where the executor of the I/O object is a pool's, anybody can be the owner, on any thread.
+// Everywhere else (a strand) the operation is started, and asked to end, by way of that executor: so it excludes what
+// others do with the object there.
 //
 // A handler that is destroyed without having been called, as when its context ends, ends the operation as a
 // cancellation does.
