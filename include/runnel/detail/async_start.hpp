@@ -100,8 +100,8 @@ task_use<async_task<T>> start_task(std::source_location where, F&& f, A&&... arg
     return use;
   }
   auto g = std::make_unique<goroutine>();
-  task_scope& scope = task_scope::open(me);
   task<T> body = make_task_root<T>(std::forward<F>(f), std::forward<A>(args)...);
+  task_scope& scope = task_scope::open(me);  // last: f, where it is no coroutine, may have started tasks of its own
   cancel_node& ambient = *me.context.load(std::memory_order_relaxed);
   std::exchange(runner.t, nullptr)->start(me, ambient, scope, g.release(), body.release(), *t);
   return use;

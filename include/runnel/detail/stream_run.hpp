@@ -155,6 +155,7 @@ template <class Source, class F> class stream_state final : public stream_core {
       } else {
         received(x_source->pull());
       }
+      if (due()) break;  // what is pulled now counts as done at once, so there would always be room
     }
     co_return;
   }
@@ -164,6 +165,7 @@ template <class Source, class F> class stream_state final : public stream_core {
       auto there = x_source->channel().try_recv();
       if (there) {
         start(std::move(*there));
+        if (due()) break;
       } else if (there.closed() || nothing_left()) {
         auto in = co_await x_source->channel().recv();
         received(std::move(in));

@@ -77,9 +77,11 @@ class supervisor_core final : public supervisor_rounds {
       remove_all();
       forget_above();
       enter_phase(phase::ended);
+      refuse_calls();
       throw;
     }
     x_round = round::initial;
+    x_stop_asked = false;
     x_end = end_t();
     for (list_link* l = x_order.first(); l != x_order.end(); l = l->next) in_order(l).start_next = true;
     begin_round(whole(), work::start);
@@ -168,6 +170,7 @@ class supervisor_core final : public supervisor_rounds {
   // Calls and the rest in turn, so that neither keeps out the other.
   bool take_work() noexcept {
     if (x_phase != phase::running) return false;
+    if (std::exchange(x_stop_asked, false)) return begin_shutdown(), true;
     x_calls_next = !x_calls_next;
     return x_calls_next ? take_call() || take_todo() : take_todo() || take_call();
   }
@@ -292,23 +295,17 @@ class supervisor_core final : public supervisor_rounds {
         start_new(*c, s);
         break;
       case supervisor_call::kind_t::restart:
-        if (s && s->state == child_state::idle) {
-          s->start_next = true;
-          begin_call(*c, *s, work::start);
-        } else {
-          c->settle(why_not(s));
-        }
+        if (!s || s->state != child_state::idle) return c->settle(why_not(s)), true;
+        s->start_next = true;
+        begin_call(*c, *s, work::start);
         break;
       case supervisor_call::kind_t::terminate:
         terminate(*c, s);
         break;
       case supervisor_call::kind_t::erase:
-        if (s && s->state == child_state::idle) {
-          remove(*s);
-          c->settle(child_outcome::ok);
-        } else {
-          c->settle(why_not(s));
-        }
+        if (!s || s->state != child_state::idle) return c->settle(why_not(s)), true;
+        remove(*s);
+        c->settle(child_outcome::ok);
         break;
     }
     return true;

@@ -107,6 +107,10 @@ class supervisor_rounds : public supervisor_board {
     if (s.exited) {  // by itself, before
       s.exited = false;
       unlink(static_cast<todo_link*>(&s));
+      if (!s.error && !s.unwound && s.verdict != child_end::done) {  // what it has returned stands
+        s.start_again = false;
+        x_stop_asked = x_stop_asked || s.verdict == child_end::stop_supervisor;
+      }
       report_unobserved(s);
       return stopped(s);
     }
@@ -145,8 +149,10 @@ class supervisor_rounds : public supervisor_board {
     }
     if (s.state == child_state::starting) {
       x_starting = nullptr;
-      if (std::exception_ptr error = std::exchange(s.error, nullptr)) return start_failed(s, std::move(error));
-      if (!s.unwound) start_ignored();  // unwound: killed from above, and so are all
+      std::exception_ptr error = std::exchange(s.error, nullptr);
+      if (s.unwound && !x_scope->killed()) error = canceled_cause();  // by itself; else from above, and so are all
+      if (error) return start_failed(s, std::move(error));
+      if (!s.unwound) start_ignored();
       return put_down(s);
     }
     s.exited = true;
@@ -201,6 +207,7 @@ class supervisor_rounds : public supervisor_board {
   context_values x_values;             // for those without a handshake; null: those of x_scope
   list_head x_todo;                    // slots that have exited, or are due
   child_slot* x_starting = nullptr;    // of which the round waits for `ready`
+  bool x_stop_asked = false;           // by a child that ended by itself while a round was under way
   work x_work = work::none;
 
  private:
