@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // SUP: restarts, their limit, and the pauses between them, by rule number, in virtual time.
 #include <runnel/otp/supervisor.hpp>
+#include <runnel/as_result.hpp>
+#include <runnel/context.hpp>
+#include <runnel/sleep.hpp>
+#include <runnel/with_context.hpp>
 #include <runnel/this_task.hpp>
 #include <support/supervised.hpp>
 
@@ -411,6 +415,60 @@ TEST(sup, siblings_wait_for_the_pause_of_the_one_that_failed) {
       EXPECT_EQ(states(sup), "a:running b:idle c:running") << "who waited for it goes on without";
     });
   });
+}
+
+rn::task<> unwinds_by_itself(int& starts, rn::context done) {
+  ++starts;
+  co_await rn::with_context(done, rn::sleep(1h));
+}
+
+// SUP-08: one that has not said that it is ready has not started, however it has ended.
+TEST(sup, a_child_that_unwinds_by_itself_before_it_is_ready_has_not_started) {
+  rn::test::run([]() -> rn::task<> {
+    int starts = 0;
+    auto made = rn::context::background().with_cancel();
+    made.second();
+    rn::supervisor sup(rn::one_for_one);
+    sup.child("x", rn::permanent, rn::wait_ready(1s), unwinds_by_itself, std::ref(starts), made.first);
+    bool failed = false;
+    try {
+      co_await sup.run();
+    } catch (const rn::child_start_error&) {
+      failed = true;
+    }
+    EXPECT_TRUE(failed);
+    EXPECT_EQ(starts, 1);
+  });
+}
+
+rn::task<rn::child_end> decides(int& starts, rn::child_end end) {
+  if (++starts == 1) co_await rn::sleep(40ms);
+  if (starts > 1) co_await rn::sleep(1h);
+  co_return end;
+}
+rn::task<> fails_once(int& starts) {
+  if (++starts > 1) co_await rn::sleep(1h);
+  co_await rn::sleep(20ms);
+  throw std::runtime_error("once");
+}
+rn::task<> is_slow_to_stop() {
+  co_await rn::shield(rn::sleep(60ms));
+  co_await rn::sleep(1h);
+}
+
+// SUP-C06: also of one that ends while its siblings are stopped for another's failure.
+TEST(sup, what_a_child_returns_by_itself_counts_during_a_restart_too) {
+  for (rn::child_end end : {rn::child_end::stop_supervisor, rn::child_end::do_not_restart})
+    rn::test::run([&]() -> rn::task<> {
+      int failed = 0, starts = 0;
+      rn::supervisor sup(rn::one_for_all);
+      sup.child("fails", rn::permanent, fails_once, std::ref(failed))
+          .child("decides", rn::permanent, decides, std::ref(starts), end)
+          .child("slow", rn::permanent, is_slow_to_stop);
+      auto r = co_await rn::as_result(rn::with_timeout(1s, sup.run()));
+      EXPECT_EQ(r.ok(), end == rn::child_end::stop_supervisor);
+      EXPECT_EQ(starts, 1);
+    });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <runnel/async.hpp>
 #include <runnel/async_stream.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/sleep.hpp>
 #include <runnel/with_context.hpp>
@@ -119,6 +120,27 @@ TEST(async_stream, one_at_a_time_is_in_order) {
     auto inputs = first_numbers(20);
     auto items = rn::async_stream(inputs, rn::unordered, rn::max_concurrency(1), [](int n) { return n; });
     EXPECT_EQ(co_await values_of(items), inputs);
+  });
+}
+
+// AS-04. Also where the source itself takes so long that the context is done meanwhile.
+TEST(async_stream, one_that_is_cancelled_while_it_pulls_pulls_no_more) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto made = rn::context::background().with_cancel();
+    int pulled = 0;
+    auto source = [&]() -> std::optional<int> {
+      if (++pulled == 3) made.second();
+      if (pulled == 1000) return std::nullopt;
+      return pulled;
+    };
+    auto consume = [&]() -> rn::task<> {
+      auto stream = rn::async_stream(source, rn::max_concurrency(4), twice);
+      while (co_await stream.next()) {
+      }
+    };
+    auto r = co_await rn::as_result(rn::with_context(made.first, consume()));
+    EXPECT_TRUE(r.canceled());
+    EXPECT_EQ(pulled, 3);
   });
 }
 

@@ -45,6 +45,20 @@ rn::task<int> twice(int n) {
   co_return 2 * n;
 }
 
+rn::task<int> one() { co_return 1; }
+// No coroutine: what it starts belongs to who calls it.
+rn::task<int> starts_another_first() {
+  auto group = std::make_unique<rn::errgroup>();
+  auto other = rn::async(one);
+  return one();
+}
+TEST(async, a_function_that_is_no_coroutine_may_start_tasks_first) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto t = rn::async(starts_another_first);
+    EXPECT_EQ(co_await t.await(), 1);
+  });
+}
+
 TEST(async, a_task_runs_at_once_and_its_result_is_awaited) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::atomic<bool> began = false;
