@@ -135,7 +135,7 @@ TEST(async_stream, one_that_is_cancelled_while_it_pulls_pulls_no_more) {
     };
     auto consume = [&]() -> rn::task<> {
       auto stream = rn::async_stream(source, rn::max_concurrency(4), twice);
-      while (co_await stream.next()) {
+      while (auto item = co_await stream.next()) {
       }
     };
     auto r = co_await rn::as_result(rn::with_context(made.first, consume()));
