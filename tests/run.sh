@@ -8,16 +8,16 @@ usage: tests/run.sh [OPTIONS] [-- CTEST_ARGUMENTS...]
 
 Without options, the whole matrix, each in build/<preset>, up to the first that fails:
   gcc-release    g++ -O2     every test, each header alone, the consumers, the documentation, the examples
-  clang-release  clang -O2   unit and conformance tests but those of tasks and supervisors, compile_fail
+  clang-release  clang -O2   unit, conformance, compile_fail, model, stress
   gcc-debug      g++ -O0     unit and conformance tests of the core
   clang-debug    clang -O0   unit and conformance tests of the core
-  gcc-asan       g++, address and undefined behaviour sanitizers   unit, conformance
-  clang-tsan     clang, thread sanitizer                           unit, conformance, stress
+  gcc-asan       g++, address and undefined behaviour sanitizers   unit, conformance, stress
+  clang-tsan     clang, thread sanitizer                           unit, conformance, stress, and WebSocket streams
 
   --quick        gcc-release alone
   --only PRESET  that one alone (may be repeated)
-  --long         a minute for each stress test (or what RUNNEL_STRESS_SECONDS says) instead of a second; all unit,
-                 conformance and stress tests in the four; with clang-tsan WebSocket streams too
+  --long         a minute for each stress test (or what RUNNEL_STRESS_SECONDS says) instead of two seconds with
+                 gcc-release, and one with the others
   --help
 
 After --, arguments for ctest: tests/run.sh --only gcc-asan -- -R 'chan\.'
@@ -140,21 +140,17 @@ prepare_sanitizer() { # prepare_sanitizer PRESET
 # ---- One configuration after the other ----
 
 run_preset() { # run_preset PRESET
-  local preset=$1 compiler log status=0 options=()
+  local preset=$1 compiler log status=0 stress=1
   case $preset in
     clang-*) compiler=$clangxx_path ;;
     *) compiler=$gxx ;;
   esac
-  case $long$preset in
-    1clang-release) options+=("-DRUNNEL_TEST_KINDS=unit;conformance;compile_fail;stress" -DRUNNEL_TEST_WITHOUT=/io_websocket) ;;
-    1gcc-asan) options+=("-DRUNNEL_TEST_KINDS=unit;conformance;stress" -DRUNNEL_TEST_WITHOUT=/io_websocket) ;;
-    1clang-tsan) options+=(-DRUNNEL_TEST_WITHOUT=) ;;
-  esac
+  if [ "$preset" = gcc-release ]; then stress=2; fi
   mkdir -p "build/$preset"
   log=build/$preset/configure.log
   say "== $preset: build (at ${SECONDS} s)"
   cmake --preset "$preset" -DCMAKE_CXX_COMPILER="$compiler" -DRUNNEL_WERROR="${RUNNEL_WERROR:-OFF}" \
-    -DRUNNEL_TEST_TIMEOUT="$timeout" "${options[@]}" >"$log" 2>&1 || status=$?
+    -DRUNNEL_TEST_TIMEOUT="$timeout" >"$log" 2>&1 || status=$?
   if ((status)); then
     cat "$log" >&2
     die "$preset: cmake failed"
@@ -163,7 +159,7 @@ run_preset() { # run_preset PRESET
   cmake --build "build/$preset" -j "${RUNNEL_JOBS:-$(($(job_count) + 1))}" || die "$preset: the build failed"
   prepare_sanitizer "$preset"
   say "== $preset: test (at ${SECONDS} s)"
-  RUNNEL_STRESS_SECONDS=${RUNNEL_STRESS_SECONDS:-1} \
+  RUNNEL_STRESS_SECONDS=${RUNNEL_STRESS_SECONDS:-$stress} \
     "${runner[@]}" ctest --preset "$preset" -j "$(job_count)" "${ctest_arguments[@]}" || die "$preset: tests failed"
 }
 

@@ -84,6 +84,11 @@
 #endif
 #endif
 
+/// 1 leaves the scheduler on an Asio pool to one translation unit of the program, which includes runnel/src.hpp.
+#if !defined(RUNNEL_SEPARATE_COMPILATION)
+#define RUNNEL_SEPARATE_COMPILATION 0
+#endif
+
 namespace runnel {
 
 /// The unit in which a processor moves memory. What is used together stays within one. A constant of our own:

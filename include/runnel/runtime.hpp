@@ -106,13 +106,7 @@ class scheduler : private detail::spawner<scheduler> {
   template <class ExecutionContext>
     requires std::is_base_of_v<boost::asio::execution_context, ExecutionContext>
   explicit scheduler(ExecutionContext& context, threads concurrency = threads::of_machine(),
-                     runtime_options options = {})
-      : x_host(std::make_shared<detail::asio_host_on<typename ExecutionContext::executor_type>>(
-            context.get_executor(), concurrency.count(), std::move(options).take())) {
-    x_host->attach_to(context);
-    core().start_watchdog();
-    core().join_list();
-  }
+                     runtime_options options = {});
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
   ~scheduler() { x_host->end(); }
@@ -147,9 +141,7 @@ class scheduler : private detail::spawner<scheduler> {
 class runtime : private detail::spawner<runtime> {
  public:
   // A template, so that Asio's are instantiated where a runtime is made, not wherever this is included.
-  template <int = 0>
-  explicit runtime(threads n = threads::of_machine(), runtime_options options = {})
-      : x_pool(n.count()), x_scheduler(std::in_place, x_pool, n, std::move(options)) {}
+  template <int = 0> explicit runtime(threads n = threads::of_machine(), runtime_options options = {});
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
   ~runtime() {
@@ -192,6 +184,26 @@ inline boost::asio::any_io_executor this_executor() {
 }
 
 // Implementation
+
+template <class ExecutionContext>
+  requires std::is_base_of_v<boost::asio::execution_context, ExecutionContext>
+scheduler::scheduler(ExecutionContext& context, threads concurrency, runtime_options options)
+    : x_host(std::make_shared<detail::asio_host_on<typename ExecutionContext::executor_type>>(
+          context.get_executor(), concurrency.count(), std::move(options).take())) {
+  x_host->attach_to(context);
+  core().start_watchdog();
+  core().join_list();
+}
+
+template <int>
+runtime::runtime(threads n, runtime_options options)
+    : x_pool(n.count()), x_scheduler(std::in_place, x_pool, n, std::move(options)) {}
+
+#if RUNNEL_SEPARATE_COMPILATION
+extern template class detail::asio_host_on<boost::asio::thread_pool::executor_type>;
+extern template scheduler::scheduler(boost::asio::thread_pool&, threads, runtime_options);
+extern template runtime::runtime(threads, runtime_options);
+#endif
 
 namespace detail {
 

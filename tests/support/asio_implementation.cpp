@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Asio's implementation, for the test programs: they are built with BOOST_ASIO_SEPARATE_COMPILATION.
-#include <runnel/config.hpp>
+// What is compiled once for all test programs: they are built with BOOST_ASIO_SEPARATE_COMPILATION and
+// RUNNEL_SEPARATE_COMPILATION.
+#include <runnel/src.hpp>
 
 #include <boost/asio/impl/src.hpp>
 #include <boost/asio/ssl/impl/src.hpp>

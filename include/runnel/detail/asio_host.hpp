@@ -161,11 +161,11 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     chain.push(&g);
     bool ended = context_has_ended();
     if (in_handler && !ended && runs_here())
-      with_policy([&]<class P>(P) { core.core.template run_here<P>(chain); });
+      run_here(chain);
     else
       core.core.schedule_all(chain);
     // This thread may be the last that comes by.
-    while (ended && core.core.anything_posted()) with_policy([this]<class P>(P) { core.core.template help<P>(); });
+    while (ended && core.core.anything_posted()) help();
   }
 
   template <class ExecutionContext>
@@ -175,25 +175,20 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   // Whether the calling thread is one of the execution context's.
   virtual bool runs_here() const noexcept = 0;
 
-  // Calls f(policy()) with the policy of this runtime.
-  template <class F> void with_policy(F&& f) noexcept {
-    if (core.tracker || core.watch) [[unlikely]]
-      f(observed_policy());
-    else
-      f(run_policy());
-  }
-
   runtime_core core;
 
  protected:
   virtual void close_timers() noexcept = 0;
+  // What needs the pump: it is compiled with asio_host_on, and nowhere else.
+  virtual void run_here(fifo& chain) noexcept = 0;
+  virtual void help() noexcept = 0;
   bool context_has_ended() const noexcept { return x_context_ended.load(std::memory_order_acquire); }
 
  private:
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
   bool wait_and_help(std::int64_t ns) noexcept {
     for (std::int64_t until = now() + ns; core.lives();) {
-      with_policy([this]<class P>(P) { core.core.template help<P>(); });
+      help();
       fifo woken;
       core.timers.on_timer(now(), woken);
       core.core.schedule_all(woken);
@@ -223,6 +218,20 @@ class asio_host_on final : public asio_host {
  private:
   using timer_type = boost::asio::basic_waitable_timer<std::chrono::steady_clock,
                                                        boost::asio::wait_traits<std::chrono::steady_clock>, Executor>;
+
+  // Calls f(policy()) with the policy of this runtime.
+  template <class F> void with_policy(F&& f) noexcept {
+    if (core.tracker || core.watch) [[unlikely]]
+      f(observed_policy());
+    else
+      f(run_policy());
+  }
+  void run_here(fifo& chain) noexcept override {
+    with_policy([&]<class P>(P) { core.core.template run_here<P>(chain); });
+  }
+  void help() noexcept override {
+    with_policy([this]<class P>(P) { core.core.template help<P>(); });
+  }
 
   struct handler_base {
     using allocator_type = slot_allocator<std::byte>;
@@ -287,7 +296,7 @@ class asio_host_on final : public asio_host {
     }
     fifo woken;
     core.timers.on_timer(now(), woken);
-    with_policy([&]<class P>(P) { core.core.template run_here<P>(woken); });
+    run_here(woken);
   }
   void arm_monitor(std::int64_t after) noexcept override {
     std::lock_guard hold(x_mutex);
