@@ -80,6 +80,7 @@ class dump_text {
                        : e.form == form::shared ? "context"
                        : e.form == form::scoped ? "scope"
                        : e.form == form::task   ? "task of async"
+                       : e.form == form::stream ? "stream"
                                                 : "shield";
     if (e.form == form::group || e.form == form::join) {
       text += std::to_string(e.group.live) + (e.group.live == 1 ? " child" : " children");

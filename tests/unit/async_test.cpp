@@ -7,7 +7,9 @@
 #include <runnel/go.hpp>
 #include <runnel/select.hpp>
 #include <runnel/select_loop.hpp>
+#include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
 
@@ -52,6 +54,58 @@ rn::task<int> starts_another_first() {
   auto other = rn::async(one);
   return one();
 }
+// Started in a context that has ended, and shielded: whoever kills its owner kills it, too.
+TEST(async, a_task_that_outlives_its_context_is_killed_with_its_owner) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    std::atomic<int> alive = 0;
+    std::atomic<bool> waits = false;
+    auto stubborn = [&]() -> rn::task<> { co_await rn::shield(park_for_ever(alive)); };
+    auto owner = [&]() -> rn::task<> {
+      std::optional<rn::join_handle<void>> kept;
+      auto start = [&]() -> rn::task<> {
+        kept.emplace(rn::async(stubborn));
+        co_await until([&] { return alive == 1; });
+      };
+      co_await rn::with_timeout(1h, start());
+      auto nested = [&]() -> rn::task<> { co_await rn::shield(rn::with_timeout(1h, rn::yield())); };
+      co_await nested();
+      waits = true;
+      co_await rn::sleep(1h);
+    };
+    auto t = rn::async(owner);
+    co_await until([&] { return waits.load(); });
+    EXPECT_EQ(alive, 1);
+    auto r = co_await t.shutdown(rn::kill);
+    EXPECT_TRUE(r.canceled());
+    EXPECT_EQ(alive, 0);
+  });
+}
+
+// The same through several contexts that end one after the other, and at shutdown.
+TEST(async, a_task_is_handed_up_as_its_contexts_end) {
+  std::atomic<int> alive = 0;
+  {
+    rn::runtime_options options;
+    options.grace(1ms);
+    rn::runtime rt(rn::threads(2), options);
+    std::atomic<bool> waits = false;
+    auto stubborn = [&]() -> rn::task<> { co_await rn::shield(park_for_ever(alive)); };
+    rt.go([&]() -> rn::task<> {
+      std::optional<rn::join_handle<void>> kept;
+      auto start = [&]() -> rn::task<> {
+        kept.emplace(rn::async(stubborn));
+        co_await until([&] { return alive == 1; });
+      };
+      auto deep = [&]() -> rn::task<> { co_await rn::with_timeout(1h, rn::with_value<int>(1, start())); };
+      co_await rn::shield(deep());
+      waits = true;
+      co_await rn::sleep(1h);
+    });
+    rt.run([&] { return until([&] { return waits.load(); }); });
+  }
+  EXPECT_EQ(alive, 0);
+}
+
 TEST(async, a_function_that_is_no_coroutine_may_start_tasks_first) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     auto t = rn::async(starts_another_first);

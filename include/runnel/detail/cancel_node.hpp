@@ -58,8 +58,8 @@ struct cancel_edge : member {
 class cancel_node : public member {
  public:
   // What it is part of: a with_ form, a shield, a context_node, a processor's branch of the root (which is a
-  // context_node too), a group_core, a join_node, a task of async.
-  enum class form : std::uint8_t { scoped, shielded, shared, branch, group, join, task };
+  // context_node too), a group_core, a join_node, a task of async, a stream of them.
+  enum class form : std::uint8_t { scoped, shielded, shared, branch, group, join, task, stream };
   explicit cancel_node(form f = form::scoped) noexcept : member(member::kind_t::node), x_form(f) {}
   cancel_node(const cancel_node&) = delete;
   static void* operator new(std::size_t size) { return frame_allocate(size); }
@@ -109,13 +109,14 @@ class cancel_node : public member {
 
   // Leaves the tree: afterwards nobody raises, walks or reads this node. The parent is known to be alive.
   void detach() noexcept {
-    if (x_parent) {
-      std::lock_guard hold(x_parent->x_lock);
+    cancel_node* above = x_parent;
+    if (above) {
+      std::lock_guard hold(above->x_lock);
       unlink(this);
       x_parent = nullptr;
     }
     wait_until_quiet();
-    orphan_children();
+    orphan_children(above);
   }
 
   // The same where the parent may die at the same time (it orphans its children under their locks).
@@ -260,20 +261,43 @@ class cancel_node : public member {
     raise(level, from.x_by_deadline, from.x_cause);
   }
 
-  // Contexts derived from a node that ends are done, as after Go's deferred cancel.
-  void orphan_children() noexcept {
+  // Contexts derived from a node that ends are done, as after Go's deferred cancel. Tasks, which their owner joins
+  // later, stay in reach of a kill: they become children of the node above, and of the next when that ends.
+  void orphan_children(cancel_node* above = nullptr) noexcept {
     {
       std::lock_guard hold(x_lock);
       if (x_members.empty()) return;
     }
     cancel(level_cancel, false, canceled_cause());
-    std::lock_guard hold(x_lock);
+    if (above) above->x_lock.lock();
+    bool late = false;
+    x_lock.lock();
     while (list_link* first = x_members.pop_front())
       if (auto* m = static_cast<member*>(first); m->kind == member::kind_t::node) {
         auto* child = static_cast<cancel_node*>(m);
         std::lock_guard hold_child(child->x_lock);
-        child->x_parent = nullptr;
+        bool stays = above && (child->x_form == form::task || child->x_form == form::stream);
+        child->x_parent = stays ? above : nullptr;
+        if (stays) late = above->take_over(*child) || late;
       }
+    x_lock.unlock();
+    if (!above) return;
+    if (late && !above->x_busy) {  // else its walker will look again
+      above->x_busy = true;
+      above->x_up = nullptr;
+      above->x_lock.unlock();
+      above->walk();
+    } else {
+      above->x_lock.unlock();
+    }
+  }
+  // Under both locks: lists a child that has members of its own. True: it has yet to be told of this node's level.
+  bool take_over(cancel_node& child) noexcept {
+    auto level = x_level.load(std::memory_order_relaxed), has = child.x_level.load(std::memory_order_relaxed);
+    child.heard = std::min(level, has);
+    if (level <= has) return x_members.push_back(&child), false;
+    x_members.push_front(&child);  // who has heard least is first
+    return true;
   }
 
   // Depth first, without recursion: x_up leads back. Each node on the way is busy, by us.

@@ -104,7 +104,7 @@ struct stream_slot : list_link, fifo_link, task_end_hook {
 class stream_core : public cancel_node {
  public:
   stream_core(goroutine& consumer, std::size_t at_most, bool ordered)
-      : x_at_most(at_most), x_ordered(ordered), x_consumer(&consumer) {
+      : cancel_node(form::stream), x_at_most(at_most), x_ordered(ordered), x_consumer(&consumer) {
     cancel_node& ambient = *consumer.context.load(std::memory_order_relaxed);
     task_scope::open(consumer).keep(x_keeper);  // may throw: first
     if (ambient.values()) {
