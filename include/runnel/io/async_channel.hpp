@@ -126,7 +126,8 @@ template <class T, class Op, class Waiter, class Handler> class waiting_handler 
   };
   void post() noexcept {
     auto memory = boost::asio::get_associated_allocator(x_handler);
-    boost::asio::post(x_work.get_executor(), boost::asio::bind_allocator(memory, ending(this)));
+    auto until_posted = x_work;  // the handler may end its context's run(), and the context, before post() returns
+    boost::asio::post(until_posted.get_executor(), boost::asio::bind_allocator(memory, ending(this)));
   }
   void cancel() noexcept {
     {

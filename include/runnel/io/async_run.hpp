@@ -45,9 +45,9 @@ template <class T, class Handler> class handler_to_call {
     if (x_handler) complete(result<T>());
   }
   void complete(result<T> outcome) noexcept {
-    auto ex = x_work.get_executor();
-    boost::asio::post(ex, call{std::move(x_work), std::move(*std::exchange(x_handler, std::nullopt)),
-                                     std::move(outcome)});
+    auto until_posted = x_work;  // the handler may end its context's run(), and the context, before post() returns
+    boost::asio::post(until_posted.get_executor(),
+                      call{std::move(x_work), std::move(*std::exchange(x_handler, std::nullopt)), std::move(outcome)});
   }
 
  private:
