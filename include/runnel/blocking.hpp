@@ -70,10 +70,10 @@ template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {
   result_slot<T> outcome;
   auto call = [&]() noexcept { call_into<T>(outcome, f, args...); };
   runtime_core& runtime = *runtime_core::here();
-  if (runtime.core.host().on_asio())
-    co_await blocking_operation<decltype(call)>(runtime.make_blocking<blocking_pool>(), call);
-  else
+  if (runtime.core.host().is_test())
     co_await call_in_test(runtime.core.host(), call);
+  else
+    co_await blocking_operation<decltype(call)>(runtime.make_blocking<blocking_pool>(), call);
   co_return outcome.take();
 }
 

@@ -173,14 +173,12 @@ class runtime : private detail::spawner<runtime> {
   std::optional<scheduler> x_scheduler;
 };
 
-/// The executor of the pool that the calling goroutine runs on: for sockets and timers. Throws: misuse_error
-/// outside of one, and under test::run.
+/// The executor of the pool that the calling goroutine runs on: for sockets and timers. Under test::run it is that of
+/// the run, for objects that live in memory. Throws: misuse_error outside of a goroutine.
 inline boost::asio::any_io_executor this_executor() {
   detail::runtime_core* runtime = detail::runtime_core::here();
   if (!runtime) throw misuse_error("runnel: this_executor outside of a goroutine");
-  if (!runtime->core.host().on_asio())
-    throw misuse_error("runnel: this_executor under test::run: there are no sockets and no timers of Asio there");
-  return static_cast<detail::asio_host&>(runtime->core.host()).get_executor();
+  return runtime->core.host().asio()->get_executor();
 }
 
 // Implementation

@@ -3,6 +3,7 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
 
@@ -115,14 +116,17 @@ struct handler_slot {
 };
 
 // Handlers share the host, so that one that Asio still holds when the scheduler has ended finds it alive, and idle.
-class asio_host : public pump_host, public timer_host, public std::enable_shared_from_this<asio_host> {
+class asio_host : public pump_host,
+                  public timer_host,
+                  public asio_world,
+                  public std::enable_shared_from_this<asio_host> {
  public:
   asio_host(unsigned concurrency, runtime_options options)
       : core(*this, *this, asio_host::now(), concurrency, std::move(options)) {}
   virtual ~asio_host() = default;
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
-  bool on_asio() const noexcept final { return true; }
+  asio_world* asio() noexcept final { return this; }
   void stops_counting(processor& p) noexcept final { core.give_back_reserve(p); }
   std::int64_t now() const noexcept final {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -153,9 +157,8 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
     close_timers();
   }
 
-  // A goroutine goes on whose operation has completed, on any thread. `in_handler`: the calling handler has nothing
-  // left to do, and is on no strand, so that if its thread is of this pool it can become the pump.
-  void go_on(goroutine& g, bool in_handler) noexcept {
+  bool begins(const boost::asio::execution_context*, bool) final { return false; }
+  void go_on(goroutine& g, bool in_handler) noexcept final {
     auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
     fifo chain;
     chain.push(&g);
@@ -171,7 +174,6 @@ class asio_host : public pump_host, public timer_host, public std::enable_shared
   template <class ExecutionContext>
   void attach_to(ExecutionContext& context);
 
-  virtual boost::asio::any_io_executor get_executor() const = 0;
   // Whether the calling thread is one of the execution context's.
   virtual bool runs_here() const noexcept = 0;
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <runnel/detail/asio_executor.hpp>
-#include <runnel/detail/asio_host.hpp>
+#include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/owned_operation.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/error.hpp>
@@ -14,6 +14,9 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/query.hpp>
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
@@ -42,7 +45,7 @@ template <class V> struct values_of<V> {
 
 template <class... A> class completion {
  public:
-  static constexpr bool has_code = false, has_exception = false;
+  static constexpr bool has_code = false, can_fail = false;
   using value = typename values_of<A...>::type;
   std::tuple<A...> values;
   template <class... X> explicit completion(X&&... x) : values(std::forward<X>(x)...) {}
@@ -51,12 +54,13 @@ template <class... A> class completion {
 };
 template <class... A> class completion<boost::system::error_code, A...> {
  public:
-  static constexpr bool has_code = true, has_exception = false;
+  static constexpr bool has_code = true, can_fail = std::is_default_constructible_v<std::tuple<A...>>;
   using value = typename values_of<A...>::type;
   boost::system::error_code error;
   std::tuple<A...> values;
   template <class... X> explicit completion(boost::system::error_code e, X&&... x)
       : error(e), values(std::forward<X>(x)...) {}
+  static completion failed() { return completion(injected_error(), A()...); }
   bool aborted() const noexcept { return error == boost::asio::error::operation_aborted; }
   void check() const {
     if (error) throw boost::system::system_error(error);
@@ -64,12 +68,15 @@ template <class... A> class completion<boost::system::error_code, A...> {
 };
 template <class... A> class completion<std::exception_ptr, A...> {
  public:
-  static constexpr bool has_code = false, has_exception = true;
+  static constexpr bool has_code = false, can_fail = std::is_default_constructible_v<std::tuple<A...>>;
   using value = typename values_of<A...>::type;
   std::exception_ptr error;
   std::tuple<A...> values;
   template <class... X> explicit completion(std::exception_ptr e, X&&... x)
       : error(std::move(e)), values(std::forward<X>(x)...) {}
+  static completion failed() {
+    return completion(std::make_exception_ptr(boost::system::system_error(injected_error())), A()...);
+  }
   bool aborted() const noexcept {
     try {
       check();
@@ -146,15 +153,14 @@ template <class X, class... More> auto executor_among(X& x, More&... more) {
     return executor_among(more...);
 }
 
-// The goroutine's world; of a test there is none.
-inline asio_host& host_of(const goroutine& g) {
-  pump_host& host = g.core().host();
-  if (!host.on_asio())
-    throw misuse_error(
-        "runnel: an operation of Asio under test::run, where time is virtual and nothing comes from outside: give the "
-        "code a channel instead, or run the test in a runtime");
-  return static_cast<asio_host&>(host);
+template <class Executor> const boost::asio::execution_context* context_of([[maybe_unused]] const Executor& ex) {
+  if constexpr (boost::asio::can_query_v<const Executor&, boost::asio::execution::context_t>)
+    return &boost::asio::query(ex, boost::asio::execution::context);
+  else
+    return nullptr;
 }
+
+inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host().asio(); }
 
 // ---- The operation ----
 
@@ -173,7 +179,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   using base = std::conditional_t<single_step, owned_operation, stepwise_operation>;
   static constexpr bool knows_executor = any_has_executor<Init, Args...>;
   using executor =
-      decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_host&>()));
+      decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_world&>()));
 
  public:
   template <class I, class... A>
@@ -184,10 +190,13 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
 
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
-    asio_host& host = host_of(g);
-    std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., host)); }, x_args);
+    asio_world& world = world_of(g);
+    std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., world)); }, x_args);
     x_anywhere = !knows_executor || runs_anywhere(*x_executor);
-    if (!enter_operation(g) || !this->begin(g, leaf)) return stop_here(g, leaf);
+    if (!enter_operation(g)) return stop_here(g, leaf);
+    if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]]
+      return fail(), spend_budget(g, leaf);
+    if (!this->begin(g, leaf)) return stop_here(g, leaf);
     if (!x_anywhere) return send(), true;
     start();
     if (!this->leave()) return true;
@@ -235,6 +244,10 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   };
   using handler = std::conditional_t<single_step, handler_base, handler_of_steps>;
 
+  // Instead of starting it.
+  void fail() noexcept {
+    if constexpr (Completion::can_fail) x_completion.emplace(Completion::failed());
+  }
   // By the owner. What it throws is the operation's failure.
   void start() noexcept {
     x_started = true;
@@ -315,7 +328,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     goroutine& g = this->waiting();
     in_handler = in_handler && x_anywhere && !emitting::here();
     g.stop = end_of_wait();
-    static_cast<asio_host&>(g.core().host()).go_on(g, in_handler);
+    world_of(g).go_on(g, in_handler);
   }
 
   Init x_init;

@@ -30,7 +30,8 @@ class pump_host {
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
-  virtual bool on_asio() const noexcept { return false; }             // an asio_host
+  virtual class asio_world* asio() noexcept { return nullptr; }       // where operations of Asio run, if anywhere
+  virtual bool is_test() const noexcept { return false; }             // one thread, on which everything happens
   virtual void excuse(std::int64_t) noexcept {}                       // so many ns what runs has blocked, rightly
 
  protected:

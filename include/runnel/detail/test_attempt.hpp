@@ -82,7 +82,8 @@ class test_attempt {
     test_outcome outcome = x_run(schedule, x_options, plan);
     outcome.replay = plan.replay;
     if (x_options.record) *x_options.record = outcome.trace;
-    bool planned = plan.event != test_plan::event_t::none || plan.fails_at != allocation_faults::none;
+    bool planned = plan.event != test_plan::event_t::none || plan.fails_at != fault_count::none ||
+                   plan.operation_fails_at != fault_count::none;
     if (planned && !outcome.disturbed)
       throw misuse_error("runnel: the body of a test is to do the same each time: it has not come to that place again");
     if (outcome.error && !(planned && is_expected(plan, outcome.error)))
@@ -107,7 +108,8 @@ class test_attempt {
 
   static bool is_expected(const test_plan& plan, const std::exception_ptr& error) noexcept {
     if (is_one_of<canceled, timeout_error>(error)) return true;
-    return plan.fails_at != allocation_faults::none && is_one_of<std::bad_alloc>(error);
+    if (plan.operation_fails_at != fault_count::none) return is_injected(error);
+    return plan.fails_at != fault_count::none && is_one_of<std::bad_alloc>(error);
   }
 
   test_options x_options;

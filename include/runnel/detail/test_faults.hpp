@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/test_faults.hpp: which allocation of a test run fails.
+// runnel/detail/test_faults.hpp: which allocation, or operation of Asio, of a test run fails.
 // Layer: L13
 #pragma once
 
@@ -13,23 +13,29 @@
 
 namespace runnel::detail {
 
-// Counts the allocations that goroutines of a test run make on this thread; the one with the wanted number fails.
-// The runtime's own are not counted: it is armed only while a goroutine runs.
-struct allocation_faults {
+// Counts what can fail; that with the wanted number does.
+struct fault_count {
   static constexpr std::uint64_t none = UINT64_MAX;
-  bool armed = false;
-  bool failed = false;
-  std::uint64_t seen = 0;
   std::uint64_t fails_at = none;
+  std::uint64_t seen = 0;
+  bool failed = false;
+
+  bool next_fails() noexcept {
+    if (seen++ != fails_at) return false;
+    return failed = true;
+  }
+};
+
+// The allocations that goroutines of a test run make on this thread. The runtime's own are not counted: it is armed
+// only while a goroutine runs.
+struct allocation_faults : fault_count {
+  bool armed = false;
 
   RUNNEL_SHARED RUNNEL_NOINLINE static allocation_faults& here() noexcept {
     static constinit thread_local allocation_faults faults;
     return faults;
   }
-  bool next_fails() noexcept {
-    if (!armed || seen++ != fails_at) return false;
-    return failed = true;
-  }
+  bool next_fails() noexcept { return armed && fault_count::next_fails(); }
 };
 
 // Not counted while this lives.

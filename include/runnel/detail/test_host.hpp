@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/asio_test_world.hpp>
 #include <runnel/detail/chooser.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/goroutine_registry.hpp>
@@ -51,8 +52,8 @@ inline bool is_being_debugged() {
 }
 
 // One processor, pumped by the thread that calls drive(), one item at a time: between two steps nothing runs, and what
-// is possible next is known: the runnable goroutines, the fork-join children, and the timers that are due. A schedule
-// chooses. The clock stands still while anything is possible, and then jumps to the next timer.
+// is possible next is known: the runnable goroutines, the fork-join children, the handlers of Asio, and the timers that
+// are due. A schedule chooses. The clock stands still while anything is possible, and then jumps to the next timer.
 //
 // Our thread always schedules on our processor. So what comes by the injection queue was woken by another thread, which
 // no seed can repeat: it is seen, and the run fails.
@@ -125,6 +126,8 @@ class test_host final : public pump_host,
   std::int64_t elapsed() const noexcept { return now() - begins_at; }
   std::uint64_t steps() const noexcept { return x_steps; }
   const long_block& blocked() const noexcept { return x_blocked; }
+  asio_test_world& asio_here() noexcept { return *x_asio; }
+  fault_count& operations() noexcept { return x_operations; }
   bool timer_is_set() noexcept { return !x_due.empty() || !core.timers.empty(); }
   test::trace& trace() noexcept { return x_trace; }
   goroutine_registry& registry() noexcept { return x_registry; }
@@ -139,6 +142,8 @@ class test_host final : public pump_host,
   void hold_work(bool) noexcept override {}
   void stops_counting(processor& p) noexcept override { core.give_back_reserve(p); }
   void excuse(std::int64_t ns) noexcept override { x_excused += ns; }
+  asio_world* asio() noexcept override { return x_asio.get(); }
+  bool is_test() const noexcept override { return true; }
   std::int64_t now() const noexcept override { return x_now.load(std::memory_order_relaxed); }
   std::shared_ptr<void> share() noexcept override { return shared_from_this(); }
 
@@ -149,7 +154,7 @@ class test_host final : public pump_host,
       x_streak = picked == 0 && here().run_next ? x_streak + 1 : 0;
       return picked;
     }
-    x_timer = picked - items;
+    x_beyond = picked - items;
     return items;
   }
   void injected(std::size_t) noexcept override { x_outside = true; }
@@ -182,7 +187,7 @@ class test_host final : public pump_host,
     static fifo_link* of_fresh(list_link* g) noexcept { return run_policy::of_fresh(g); }
   };
   // Preferred first: on with what ran last, if it only lets others run; then in the order of the processor's queues, of
-  // which the first is who was woken last, unless that has gone on for long; then the timers.
+  // which the first is who was woken last, unless that has gone on for long; then the handlers of Asio, and the timers.
   struct steps_here final : possible_steps {
     test_host& host;
     std::size_t items;
@@ -208,16 +213,16 @@ class test_host final : public pump_host,
       if (x_outside && !x_ends) return stop_t::outside;
       if (x_steps >= most) return stop_t::endless;
       x_may_step = true;
-      x_timer = none;
+      x_beyond = none;
       core.core.help<policy>();
       if (x_may_step && (runnable() != 0 || core.core.anything_injected())) {
         x_outside = true;  // another thread is about to post our pump
         std::this_thread::yield();
         continue;
       }
-      if (x_may_step && !x_due.empty()) x_timer = ask(0);  // nothing is runnable
-      if (x_timer != none) fire();
-      if (!std::exchange(x_may_step, false) || x_timer != none) {
+      if (x_may_step && (x_asio->waiting() != 0 || !x_due.empty())) x_beyond = ask(0);  // nothing is runnable
+      if (x_beyond != none) run_beyond(x_beyond);
+      if (!std::exchange(x_may_step, false) || x_beyond != none) {
         ++x_steps;
         continue;
       }
@@ -226,9 +231,9 @@ class test_host final : public pump_host,
     }
   }
 
-  // The schedule's choice of `items` runnable ones and of the timers that are due.
+  // The schedule's choice of `items` runnable ones, and of what is beyond: the handlers, and the timers that are due.
   std::size_t ask(std::size_t items) {
-    std::size_t n = items;
+    std::size_t n = items + x_asio->waiting();
     for (const list_link* l = x_due.first(); l != x_due.end(); l = l->next) ++n;
     x_choice = x_ends ? 0 : x_schedule.next(steps_here(*this, items, n));
     x_of = n;
@@ -308,11 +313,13 @@ class test_host final : public pump_host,
     if (waits > std::exchange(x_waits, waits) && !is_being_debugged()) x_blocked = {number, took};
   }
 
-  void fire() {
+  void run_beyond(std::size_t n) {
     x_goes_on = false;
-    note(kind_t::timer, 0, x_choice, x_of);
+    std::size_t handlers = x_asio->waiting();
+    note(n < handlers ? kind_t::handler : kind_t::timer, 0, x_choice, x_of);
+    if (n < handlers) return x_asio->run(n);
     fifo woken;
-    core.timers.fire_nth(x_due, x_timer, now(), woken);
+    core.timers.fire_nth(x_due, n - handlers, now(), woken);
     core.core.schedule_all(woken);
   }
   bool wake_a_quiet_one() {
@@ -338,10 +345,12 @@ class test_host final : public pump_host,
   test::trace x_trace;
   test_schedule& x_schedule;
   list_head x_due;  // timers: see timer_service::take_due()
+  fault_count x_operations;
+  std::shared_ptr<asio_test_world> x_asio = std::make_shared<asio_test_world>(x_operations);
 
   std::uint64_t x_steps = 0;
   bool x_may_step = false;       // the next choose() may choose
-  std::size_t x_timer = none;    // it has chosen this one of x_due
+  std::size_t x_beyond = none;   // it has chosen this one of the handlers and of x_due
   std::size_t x_choice = 0, x_of = 0;
   bool x_goes_on = false;        // who ran last is the newest in the queue, because its budget is spent
   int x_turns = 0;               // how often it went on

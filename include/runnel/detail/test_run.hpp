@@ -17,6 +17,7 @@
 #include <runnel/test/options.hpp>
 #include <runnel/test/trace.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -24,6 +25,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -36,7 +38,8 @@ struct test_plan {
   event_t event = event_t::none;     // befalls the body's context
   std::uint64_t event_step = 0;      // before this step
   bool counts_allocations = false;
-  std::uint64_t fails_at = allocation_faults::none;  // the allocation with this number
+  std::uint64_t fails_at = fault_count::none;            // the allocation with this number
+  std::uint64_t operation_fails_at = fault_count::none;  // the operation of Asio
   std::string replay = {};           // what the environment is to say for the same run
 };
 
@@ -49,6 +52,7 @@ struct test_outcome {
   std::uint64_t steps = 0;   // of the run, and until the body had ended
   std::uint64_t body_steps = 0;
   std::uint64_t allocations = 0;
+  std::uint64_t operations = 0;
   test::trace trace;
   std::string replay;        // of the plan
 };
@@ -89,13 +93,16 @@ class test_run {
     std::optional<frame_faults> watch;
     if (counts_allocations()) watch.emplace();
     allocation_faults& faults = allocation_faults::here();
-    faults = {false, false, 0, x_plan.fails_at};
+    faults = {{x_plan.fails_at}};
+    x_host->operations().fails_at = x_plan.operation_fails_at;
     start(make_body);
     run_body();
     outcome.steps = x_host->steps();
     outcome.body_steps = x_body_steps;
     outcome.allocations = faults.seen;
-    outcome.disturbed = faults.failed || (x_plan.event != test_plan::event_t::none && !x_host->event_is_to_come());
+    outcome.operations = x_host->operations().seen;
+    outcome.disturbed = faults.failed || x_host->operations().failed ||
+                        (x_plan.event != test_plan::event_t::none && !x_host->event_is_to_come());
     faults = {};
     end();
     outcome.timer_left = x_host->timer_is_set();
@@ -104,6 +111,8 @@ class test_run {
       outcome.error = x_progress->go_error;
     else if (x_progress->body_error)
       outcome.error = x_progress->body_error;
+    else if (x_host->asio_here().error)
+      outcome.error = x_host->asio_here().error;
     else if (x_error)
       outcome.error = x_error;
     else
@@ -113,9 +122,10 @@ class test_run {
 
  private:
   using stop_t = test_host::stop_t;
+  static constexpr int longest_wait_ms = 500;
 
   bool counts_allocations() const noexcept {
-    return x_plan.counts_allocations || x_plan.fails_at != allocation_faults::none;
+    return x_plan.counts_allocations || x_plan.fails_at != fault_count::none;
   }
 
   void start(const std::function<task<>(std::shared_ptr<test_progress>)>& make_body) {
@@ -142,7 +152,7 @@ class test_run {
   }
   // What the body has left may go on, but time stands still now (SY-05).
   void run_the_rest() {
-    auto nobody = [this] { return x_host->core.live() == 0; };
+    auto nobody = [this] { return x_host->core.live() == 0 && x_host->asio_here().waiting() == 0; };
     auto stop = x_host->drive(false, x_options.max_steps, nobody);
     if (stop == stop_t::quiet && x_options.cancels_at_end) {
       x_host->core.refuse_new();
@@ -195,7 +205,12 @@ class test_run {
       x_host->as_the_pump([&] { core.root.cancel(level_kill, false, canceled_cause()); });
       x_host->drive(true, x_options.max_steps, nobody);
     }
+    for (int ms = 0; !nobody() && ms < longest_wait_ms; ++ms) {  // for a thread outside that ends an operation of Asio
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      x_host->drive(true, x_options.max_steps, nobody);
+    }
     x_progress->core = nullptr;
+    x_host->asio_here().close();
     if (nobody()) {
       core.end();
       core.core.wait_for_injectors();

@@ -19,7 +19,7 @@ namespace runnel::detail {
 struct possible_steps {
   std::size_t n;
   static constexpr std::uint64_t unbegun = UINT64_MAX;
-  // The numbers of the goroutines behind them, where somebody needs them; 0: a fork-join child, or a timer.
+  // The numbers of the goroutines behind them, where somebody needs them; 0: anything else.
   virtual void numbers(std::vector<std::uint64_t>& out) const = 0;
 
  protected:

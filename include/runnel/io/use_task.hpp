@@ -22,7 +22,7 @@ namespace runnel {
 /// has ended as aborted. An operation that succeeds all the same delivers its result; one that does not listen delays
 /// the end of its goroutine. Of an operation of many steps (async_read) something may have been transferred.
 /// Throws: boost::system::system_error for an error_code; what an exception_ptr holds; what starting it throws;
-/// misuse_error under test::run.
+/// misuse_error under test::run, unless the object is on the run's executor.
 /// Ordering: what the operation's handlers did happens before the goroutine goes on.
 /// Thread-safety: on an I/O object whose executor is a pool's, the request to end comes from any thread: whoever uses
 /// the object at the same time in another goroutine needs a strand, as always with Asio. On a strand, or another

@@ -41,14 +41,19 @@ class disturbance {
   std::size_t fail() {
     test_plan plan;
     plan.counts_allocations = true;
-    std::uint64_t places = undisturbed(plan).allocations;
-    if (places == 0)
+    test_outcome whole = undisturbed(plan);
+    if (whole.allocations == 0 && whole.operations == 0)
       throw misuse_error(
           "runnel: fail_everywhere sees no allocation: compile with RUNNEL_FAULT_INJECTION=1, or let the program's "
           "operator new ask test::allocation_fails");
-    for (std::uint64_t i = 0; i < places; ++i) {
+    for (std::uint64_t i = 0; i < whole.allocations; ++i) {
       plan.fails_at = i;
       at("allocation", "with the failure of allocation", i, plan);
+    }
+    plan = {};
+    for (std::uint64_t i = 0; i < whole.operations; ++i) {
+      plan.operation_fails_at = i;
+      at("operation", "with the failure of operation", i, plan);
     }
     return x_runs;
   }
@@ -131,7 +136,8 @@ template <class... A> std::size_t cancel_everywhere(A&&... options_body_and_inva
 
 /// The same with every allocation failing in turn: of frames, goroutines and contexts in a program that is compiled
 /// with RUNNEL_FAULT_INJECTION=1; of everything else where the program's operator new asks allocation_fails. body may
-/// throw bad_alloc too, or get on without.
+/// throw bad_alloc too, or get on without. And with every operation of Asio failing in turn that a goroutine awaits by
+/// use_task or use_result, instead of being started, with boost::asio::error::connection_reset: body may throw that.
 /// Throws: test::failure; misuse_error if no allocation can be made to fail.
 template <class... A> std::size_t fail_everywhere(A&&... options_body_and_invariant) {
   return detail::disturbance_of(options_body_and_invariant...).fail();

@@ -22,11 +22,11 @@ namespace runnel::test {
 class trace {
  public:
   struct step {
-    // A goroutine, or a fork-join child, goes on; a goroutine that was cancelled is unwound; a timer fires; the one
-    // that runs draws among equals.
-    enum class kind_t : std::uint8_t { goroutine, child, unwinding, timer, draw };
+    // A goroutine, or a fork-join child, goes on; a goroutine that was cancelled is unwound; a timer fires; a handler
+    // of Asio runs; the one that runs draws among equals.
+    enum class kind_t : std::uint8_t { goroutine, child, unwinding, timer, handler, draw };
     kind_t kind;
-    std::uint32_t number;  // of the goroutine or fork-join child; 0 for a timer
+    std::uint32_t number;  // of the goroutine or fork-join child; 0 for a timer or a handler
     std::uint32_t choice;  // 0: what the default order takes
     std::uint32_t of;      // how many were possible
     std::int64_t at_ns;    // on the run's clock
@@ -92,6 +92,9 @@ class trace {
     switch (s.kind) {
       case step::kind_t::timer:
         out += "a timer fires";
+        break;
+      case step::kind_t::handler:
+        out += "a handler of Asio runs";
         break;
       case step::kind_t::draw:
         out += who + " draws";
