@@ -10,7 +10,7 @@
 
 namespace runnel::detail {
 
-class goroutine;
+struct goroutine;
 
 // Of an operation that test::fail_everywhere lets fail.
 inline boost::system::error_code injected_error() noexcept { return boost::asio::error::connection_reset; }
