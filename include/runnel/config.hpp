@@ -84,6 +84,12 @@
 #endif
 #endif
 
+/// 1 lets async_trace tell the way of an exception. Each frame is 8 bytes larger then, and each exception that leaves a
+/// coroutine is noted under a lock. All translation units of a program must agree on it.
+#if !defined(RUNNEL_ASYNC_TRACES)
+#define RUNNEL_ASYNC_TRACES 0
+#endif
+
 /// 1 leaves the scheduler on an Asio pool to one translation unit of the program, which includes runnel/src.hpp.
 #if !defined(RUNNEL_SEPARATE_COMPILATION)
 #define RUNNEL_SEPARATE_COMPILATION 0

@@ -75,7 +75,8 @@ template <class F, class... A> int run_app(run_options options, F&& f, A&&... ar
         code = 1;
       if (code == 1 && !rt.core().failed()) std::fprintf(stderr, "runnel: the app was cancelled\n");
     } catch (...) {
-      std::fprintf(stderr, "runnel: an exception left the app: %s\n", what_of(std::current_exception()).c_str());
+      std::fprintf(stderr, "runnel: an exception left the app: %s\n%s", what_of(std::current_exception()).c_str(),
+                   trace_text(std::current_exception()).c_str());
       code = 1;
     }
     rt.shut_down();

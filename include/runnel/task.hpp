@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/compiler.hpp>
+#include <runnel/detail/await_place.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/unwind.hpp>
 #include <runnel/error.hpp>
@@ -82,17 +83,22 @@ struct task_promise_base : promise_base {
   task<T> get_return_object() noexcept;
   std::suspend_always initial_suspend() const noexcept { return {}; }
   final_awaiter final_suspend() const noexcept { return {}; }
-  void unhandled_exception() noexcept { out().fail(std::current_exception()); }
+  void unhandled_exception() noexcept {
+    auto error = std::current_exception();
+    note_await(error, x_last_await);
+    out().fail(std::move(error));
+  }
 
   template <class U>
-  task_awaiter<U> await_transform(task<U>&& t);
+  task_awaiter<U> await_transform(task<U>&& t, await_place at = RUNNEL_AWAIT_PLACE);
   template <class U>
   void await_transform(task<U>&) {
     static_assert(never<U>, "a task is awaited once, as an rvalue: write co_await std::move(t)");
   }
   template <own_awaitable A>
     requires(!std::is_reference_v<A>)
-  operation_awaiter<A> await_transform(A&& a) noexcept {
+  operation_awaiter<A> await_transform(A&& a, await_place at = RUNNEL_AWAIT_PLACE) noexcept {
+    x_last_await = at;
     return operation_awaiter<A>(a);
   }
   template <own_awaitable A>
@@ -110,6 +116,9 @@ struct task_promise_base : promise_base {
 
  protected:
   result_slot<T>& out() noexcept { return static_cast<task_link<T>*>(cont)->result; }
+
+ private:
+  [[no_unique_address]] await_place x_last_await;
 };
 
 template <class T>
@@ -187,7 +196,8 @@ task<T> detail::task_promise_base<T>::get_return_object() noexcept {
 
 template <class T>
 template <class U>
-detail::task_awaiter<U> detail::task_promise_base<T>::await_transform(task<U>&& t) {
+detail::task_awaiter<U> detail::task_promise_base<T>::await_transform(task<U>&& t, await_place at) {
+  x_last_await = at;
   return task_awaiter<U>(this, t.release());
 }
 

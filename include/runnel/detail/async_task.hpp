@@ -121,6 +121,7 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
   explicit async_task_base(std::source_location where) noexcept : cancel_node(form::task), x_where(where) {}
   ~async_task_base() = default;
   virtual void destroy() noexcept = 0;
+  const std::source_location& where() const noexcept { return x_where; }
 
   void report_lost(std::exception_ptr error) noexcept {
     if (auto* runtime = runtime_core::here()) return runtime->unobserved(std::move(error), x_where);
@@ -247,7 +248,16 @@ template <class T> class async_task final : public async_task_base, public task_
     async_task& self = of(up);
     if (self.runner().scopes) [[unlikely]]
       if (wait_for_tasks(self.runner(), up)) return;
+    self.note_spawn_of_error();
     self.end();
+  }
+  void note_spawn_of_error() noexcept {
+    if constexpr (RUNNEL_ASYNC_TRACES != 0)
+      if (this->result.failed()) {
+        std::exception_ptr error = this->result.take_error();
+        note_spawn(error, where());
+        this->result.fail(std::move(error));
+      }
   }
   static inline constexpr link_ops ops{
       .finished = [](link& up) noexcept -> std::coroutine_handle<> {
@@ -263,6 +273,7 @@ template <class T> class async_task final : public async_task_base, public task_
       .child = nullptr,
       .is_root = true,
       .joined = [](link& up) noexcept -> promise_base* {
+        of(up).note_spawn_of_error();
         of(up).end();
         return nullptr;
       }};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/detail/census.hpp>
+#include <runnel/detail/place_text.hpp>
 #include <runnel/detail/group_core.hpp>
 #include <runnel/waiter.hpp>
 
@@ -25,29 +26,6 @@ inline std::string duration_text(std::int64_t ns) {
   for (; unit < 3 && (value >= 1000 || value <= -1000); ++unit) value /= 1000;
   char text[40];
   std::snprintf(text, sizeof text, value >= 1000 ? "%.0f%s" : "%.3g%s", value, units[unit]);
-  return text;
-}
-
-// A function's name without what g++ adds to a coroutine's: `void app(app()::_Z3appv.Frame*)` is app.
-inline std::string function_text(std::string name) {
-  constexpr std::string_view frame = ".Frame*)", call = "::operator()", nothing = "void ";
-  if (!name.ends_with(frame)) return name;
-  int depth = 0;
-  for (auto i = name.size(); i-- > 0;) {
-    if (name[i] == ')') ++depth;
-    if (name[i] != '(' || --depth != 0) continue;
-    name.resize(i);
-    break;
-  }
-  if (name.starts_with(nothing)) name.erase(0, nothing.size());
-  if (name.ends_with(call)) name.resize(name.size() - call.size());
-  return name;
-}
-// file:line, in function
-inline std::string place_text(const std::source_location& where) {
-  if (where.line() == 0) return "an unknown place";
-  std::string text = std::string(where.file_name()) + ":" + std::to_string(where.line());
-  if (const char* f = where.function_name(); f && *f) text += ", in " + function_text(f);
   return text;
 }
 

@@ -360,8 +360,8 @@ class runtime_core : public goroutine_owner {
   }
   static void print(const char* what, const goroutine_error& e) noexcept {
     bool known = e.where.line() != 0;
-    std::fprintf(stderr, known ? "runnel: %s: %s (%s)\n" : "runnel: %s: %s\n", what, what_of(e.error).c_str(),
-                 started_at(e.where).c_str());
+    std::fprintf(stderr, known ? "runnel: %s: %s (%s)\n%s" : "runnel: %s: %s\n%.0s%s", what, what_of(e.error).c_str(),
+                 started_at(e.where).c_str(), trace_text(e.error).c_str());
   }
   void report_stuck() noexcept {
     std::fprintf(stderr, "runnel: %zu goroutines are still alive after cancel and kill:\n", live());

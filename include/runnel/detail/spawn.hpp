@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/compiler.hpp>
+#include <runnel/detail/await_place.hpp>
 #include <runnel/detail/context_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/promise.hpp>
@@ -26,6 +27,7 @@ inline void end_goroutine(goroutine& g, std::exception_ptr error, bool unwound) 
   std::source_location where = g.where;
   this_processor()->current = 0;  // what the owner calls runs in no goroutine
   delete &g;
+  note_spawn(error, where);
   owner->goroutine_ended(std::move(error), unwound, where);
 }
 
