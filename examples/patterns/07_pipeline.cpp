@@ -48,7 +48,8 @@ rn::task<int> square(std::string line) {
   co_await rn::yield();
   if (line == "13") throw std::runtime_error("line 13 is broken");
   int n = std::stoi(line);
-  co_return n * n;
+  n *= n;
+  co_return n;
 }
 
 rn::task<> workers() {
@@ -69,7 +70,8 @@ rn::task<> workers() {
 
 // Broadway's batcher: what is there, up to eight at once. With a clock in it: a batch is sent when it is full, or when
 // its first element has waited for long enough.
-rn::task<> collect(rn::receiver<int> in, rn::sender<std::vector<int>> out, std::size_t most, std::chrono::seconds limit) {
+rn::task<> collect(rn::receiver<int> in, rn::sender<std::vector<int>> out, std::size_t most,
+                   std::chrono::seconds limit) {
   auto last = out.closer();
   std::vector<int> batch;
   rn::timer patience;

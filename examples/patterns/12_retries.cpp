@@ -42,8 +42,9 @@ bool worth_it(const std::exception_ptr& error) {
 rn::task<> retries() {
   for (std::string page : {"index", "nowhere"}) {
     int calls = 0;
-    auto r = co_await rn::as_result(rn::with_timeout(
-        5s, rn::retry(rn::attempts(5), rn::backoff(1ms, 10ms), rn::retry_if(worth_it), attempt, std::ref(calls), page)));
+    auto r =
+        co_await rn::as_result(rn::with_timeout(5s, rn::retry(rn::attempts(5), rn::backoff(1ms, 10ms),
+                                                              rn::retry_if(worth_it), attempt, std::ref(calls), page)));
     std::printf("  %s: %s after %d\n", page.c_str(), r.ok() ? "there" : "given up", calls);
   }
 }
@@ -71,8 +72,7 @@ class breaker {
  public:
   explicit breaker(std::chrono::milliseconds rest) : rest_(rest) {}
 
-  template <class F>
-  auto call(F f) -> decltype(f()) {  // f is a coroutine without parameters
+  template <class F> auto call(F f) -> decltype(f()) {  // f is a coroutine without parameters
     {
       auto hold = co_await lock_.lock();
       auto now = std::chrono::steady_clock::now();
