@@ -24,7 +24,8 @@ Each header that runnel.hpp includes has a page, to which README.md and docs/REA
 
 In docs/errors.md each misuse_error of the headers has its row, and every code span that begins with "runnel: " or with
 a quotation mark is a sentence of the library; `...` stands for what the library fills in. Each part of it must be in a
-string literal of include/.
+string literal of include/. What compilers say there, in the first two columns of the table of that name, is expected
+by a file of tests/compile_fail.
 """
 import argparse
 import concurrent.futures
@@ -253,6 +254,18 @@ def bad_sentences(path, text, literals):
     return wrong
 
 
+def untested_messages(path, text, root):
+    """What the page says that compilers say, and no test has them say."""
+    section = re.search(r"^## What compilers say$(.*?)^## ", text, re.M | re.S)
+    if not section:
+        return [f"{path}: there is no table of what compilers say"]
+    expected = {line for file in (root / "tests" / "compile_fail").glob("*.cpp")
+                for line in re.findall(r"^// EXPECT(?: gcc| clang)?: *(.*)$", file.read_text(), re.M)}
+    spans = [span for row in re.findall(r"^\|([^|]*)\|([^|]*)\|", section[1], re.M) for cell in row
+             for span in re.findall(r"`([^`]+)`", cell)]
+    return [f"{path}: no test has a compiler say: {span}" for span in spans if span not in expected]
+
+
 def self_test():
     def must(condition, what):
         if not condition:
@@ -299,6 +312,11 @@ def self_test():
         (root / "include" / "h.hpp").write_text('throw misuse_error("runnel: not so");')
         must(missing_sentences(path, "", root), "a missing sentence is seen")
         must(not missing_sentences(path, "`runnel: not so`", root), "one that is there passes")
+        (root / "tests" / "compile_fail").mkdir(parents=True)
+        (root / "tests" / "compile_fail" / "a.cpp").write_text("// EXPECT gcc: no such thing\n// EXPECT: nothing\n")
+        table = "## What compilers say\n\n| g++ | clang | write |\n|---|---|---|\n| `%s` | `nothing` | `co` |\n\n## b\n"
+        must(not untested_messages(path, table % "no such thing", root), "a message that is tested passes")
+        must(untested_messages(path, table % "no such things", root), "another one is seen")
         (root / "docs" / "reference").mkdir()
         (root / "include" / "runnel.hpp").write_text("#include <runnel/a.hpp>\n")
         (root / "README.md").write_text("[a](docs/reference/a.md)")
@@ -351,6 +369,7 @@ def main():
         wrong += bad + bad_includes(path, text, fences, root) + bad_links(path, text, root)
         if path.name == "errors.md":
             wrong += bad_sentences(path, text, literals) + missing_sentences(path, text, root)
+            wrong += untested_messages(path, text, root)
 
     if not arguments.files:
         wrong += missing_pages(root) + left_out(root)
