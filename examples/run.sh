@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Builds an example in Release and runs it: examples/run.sh [NAME [ARGUMENTS...]].
-# Without a name, `digest` on the installed headers of Boost. Installs what is missing on Debian and Ubuntu.
+# Builds an example in Release and runs it: examples/run.sh [NAME [ARGUMENTS...]]. `tour` builds and runs all of
+# examples/patterns. Without a name, `digest` on the installed headers of Boost. Installs what is missing on Debian and
+# Ubuntu.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../.ci/deps.sh
 . "$root/.ci/deps.sh"
 
-names() {
+names() { # names FILES...: the programs that these are, a line each
   local file
-  for file in "$root"/examples/*.cpp; do
+  for file; do
     [ -e "$file" ] || continue
     basename "$file" .cpp | sed -E 's/^[0-9]+_//'
   done
@@ -17,7 +18,9 @@ names() {
 
 list_names() {
   say "usage: examples/run.sh [NAME [ARGUMENTS...]], where NAME is one of:"
-  names | sed 's/^/  /' >&2
+  names "$root"/examples/*.cpp | sed 's/^/  /' >&2
+  say "patterns of Go and Elixir, all of them with the name tour:"
+  names "$root"/examples/patterns/*.cpp | sed 's/^/  /' >&2
 }
 
 if (($# == 0)); then
@@ -35,7 +38,7 @@ case $name in
     ;;
 esac
 # A listing in a variable: a reader that stops early would end `names` by SIGPIPE.
-known=$(names)
+known=$(names "$root"/examples/*.cpp "$root"/examples/patterns/*.cpp && echo tour)
 if ! grep -qxF -- "$name" <<<"$known"; then
   say "there is no example '$name'"
   list_names
@@ -43,11 +46,12 @@ if ! grep -qxF -- "$name" <<<"$known"; then
 fi
 
 build=$root/build/examples
-program=$build/examples/$name
+programs=("$name")
+if [ "$name" = tour ]; then mapfile -t programs < <(names "$root"/examples/patterns/*.cpp); fi
 
-is_current() {
+is_current() { # is_current PROGRAM: whether it is built from what is there
+  local program=$build/examples/$1 newer
   [ -x "$program" ] || return 1
-  local newer
   newer=$(find "$root/include" "$root/examples" "$root/CMakeLists.txt" -newer "$program" \
     \( -name '*.hpp' -o -name '*.cpp' -o -name CMakeLists.txt \) -print)
   [ -z "$newer" ]
@@ -68,13 +72,41 @@ build_it() {
     cat "$log" >&2
     die "building $name failed"
   fi
-  touch "$program"
+  touch "${programs[@]/#/$build/examples/}"
 }
 
-is_current || build_it
+for each in "${programs[@]}"; do
+  is_current "$each" || {
+    build_it
+    break
+  }
+done
+
+# The headings are what the files say of themselves: their second line. In colour on a terminal (https://no-color.org).
+tour() {
+  local file first="" last="" failed=0
+  if [ -t 1 ] && [ -z "${NO_COLOR-}" ] && [ "${TERM-}" != dumb ]; then
+    first=$'\033[1;36m'
+    last=$'\033[0m'
+  fi
+  for file in "$root"/examples/patterns/*.cpp; do
+    printf '%s%s: %s%s\n' "$first" "$(basename "$file" .cpp)" "$(sed -n '2s|^// ||p' "$file")" "$last"
+    "$build/examples/$(names "$file")" "$@" || {
+      say "$(names "$file") ended with $?"
+      failed=1
+    }
+    printf '\n'
+  done
+  return "$failed"
+}
+
+if [ "$name" = tour ]; then
+  tour "$@"
+  exit
+fi
 
 if ((default_input)); then
   boost=$(file_in_prefix boost/version.hpp) || die "Boost's headers are in no usual place: name a directory, examples/run.sh digest DIR"
   set -- "$(dirname "$boost")"
 fi
-exec "$program" "$@"
+exec "$build/examples/$name" "$@"

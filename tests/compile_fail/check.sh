@@ -9,6 +9,8 @@
 #
 # The file says, in comments that begin a line:
 #   // EXPECT: text            must be in an error of the compiler (several such lines: each of them)
+#   // EXPECT gcc: text        the same, in an error of that compiler; the other has a line `// EXPECT clang: text`, or
+#                              a COMPILER line leaves it out
 #   // FLAGS: -DX -Werror      more flags for this file
 #   // COMPILER: gcc           or clang: the file applies to that compiler alone
 #   // WHEN: expression        the file applies where this preprocessor expression holds; it may use the macros
@@ -72,6 +74,12 @@ static_assert(sizeof(int) == 0, "write it otherwise");'
 template <class T> struct here_is_the_note { static_assert(sizeof(T) == 0, "another sentence"); };
 here_is_the_note<int> x;
 #endif'
+  try 0 for_each_compiler <<<"// EXPECT gcc: write it otherwise
+// EXPECT clang: write it otherwise
+$right"
+  try 1 each_compiler_says_something_else <<<"// EXPECT gcc: a sentence that nobody says
+// EXPECT clang: a sentence that nobody says
+$right"
   try 77 another_compiler <<<"// EXPECT: write it otherwise
 // COMPILER: none
 $right"
@@ -132,7 +140,7 @@ if [ -n "$when" ]; then
   fi
 fi
 
-mapfile -t expected < <(values_of EXPECT)
+mapfile -t expected < <(values_of EXPECT && values_of "EXPECT $family")
 [ "${#expected[@]}" -gt 0 ] || complain "has no line '// EXPECT: text'"
 grep -q RUNNEL_CONTROL "$file" || complain "does not show the right way under #ifdef RUNNEL_CONTROL"
 

@@ -1,4 +1,5 @@
-// EXPECT: handler
+// EXPECT gcc: await expressions are not permitted in handlers
+// EXPECT clang: 'co_await' cannot be used in the handler of a try block
 // SPDX-License-Identifier: BSL-1.0
 // Hazard 7: an exception cannot be handled while suspended, perhaps on another thread.
 

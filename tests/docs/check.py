@@ -4,6 +4,7 @@
 sentences are those of the headers.
 
     tests/docs/check.py [--compiler g++] [--include DIR]... [--jobs N] [FILE.md ...]
+    tests/docs/check.py --update [FILE.md ...]
     tests/docs/check.py --self-test
 
 What a fence says, after the three backticks:
@@ -15,11 +16,16 @@ What a fence says, after the three backticks:
 
 A `cpp` fence that is neither complete nor marked is an error, so that none is left out by mistake.
 
+A fence behind the line `<!-- file: examples/patterns/02_await.cpp -->` is that file, word for word; --update makes it
+so. Programs included in this way are built and run by their own tests. docs/tour.md includes each of
+examples/patterns.
+
 Each header that runnel.hpp includes has a page, to which README.md and docs/README.md lead.
 
 In docs/errors.md each misuse_error of the headers has its row, and every code span that begins with "runnel: " or with
 a quotation mark is a sentence of the library; `...` stands for what the library fills in. Each part of it must be in a
-string literal of include/.
+string literal of include/. What compilers say there, in the first two columns of the table of that name, is expected
+by a file of tests/compile_fail.
 """
 import argparse
 import concurrent.futures
@@ -38,30 +44,37 @@ class Fence:
     def __init__(self, path, line, info, body):
         self.path, self.line, self.words, self.body = path, line, info.split(), body
         self.output = None  # the fence that says what this program prints
+        self.file = None    # the file that this is, if it is one
 
     @property
     def place(self):
         return f"{self.path}:{self.line}"
 
 
+INCLUDE = re.compile(r"^<!-- file: (\S+) -->$")
+
+
 def fences_of(path, text):
     """All fences of a file. A prose line between a program and its output does not part them; a heading does."""
-    fences, opened, parted = [], None, False
+    fences, opened, parted, before = [], None, False, ""
     for number, line in enumerate(text.splitlines(), 1):
         mark = re.match(r"^(`{3,})(.*)$", line)
         if opened is None:
             if mark:
-                opened = (mark.group(1), number, mark.group(2).strip(), [])
+                included = INCLUDE.match(before)
+                opened = (mark.group(1), number, mark.group(2).strip(), [], included and included.group(1))
             elif line.startswith("#"):
                 parted = True
         elif mark and mark.group(1) == opened[0] and not mark.group(2).strip():
-            fence = Fence(path, opened[1], opened[2], "\n".join(opened[3]) + "\n")
+            fence = Fence(path, opened[1], opened[2], "".join(each + "\n" for each in opened[3]))
+            fence.file = opened[4]
             if fence.words[:1] == ["output"] and fences and not parted and fences[-1].words[:1] == ["cpp"]:
                 fences[-1].output = fence
             fences.append(fence)
             opened, parted = None, False
         else:
             opened[3].append(line)
+        before = line
     if opened is not None:
         raise ValueError(f"{path}:{opened[1]}: this fence is never closed")
     return fences
@@ -74,7 +87,9 @@ def classify(fences):
         if fence.words[:1] != ["cpp"]:
             continue
         if fence.words == ["cpp"]:
-            if "int main" in fence.body:
+            if fence.file:
+                pass
+            elif "int main" in fence.body:
                 programs.append(fence)
             else:
                 wrong.append(f"{fence.place}: not a complete program: give it a main, or write ```cpp fragment")
@@ -86,6 +101,37 @@ def classify(fences):
         if fence.words[:1] == ["output"] and id(fence) not in claimed:
             wrong.append(f"{fence.place}: this output follows no program")
     return programs, wrong
+
+
+def bad_includes(path, text, fences, root):
+    wrong = []
+    for fence in fences:
+        if not fence.file:
+            continue
+        file = root / fence.file
+        if root.resolve() not in file.resolve().parents or not file.is_file():
+            wrong.append(f"{fence.place}: there is no file {fence.file}")
+        elif fence.body != file.read_text():
+            wrong.append(f"{fence.place}: is not what {fence.file} is: tests/docs/check.py --update makes it so")
+    asked = sum(1 for line in without_fences(text).splitlines() if INCLUDE.match(line))
+    if asked != sum(1 for fence in fences if fence.file):
+        wrong.append(f"{path}: a file is to be included, and no fence begins on the next line")
+    return wrong
+
+
+def updated(text, root):
+    """The text with each included file as it is now."""
+    def include(match):
+        return f"{match[1]}{(root / match[2]).read_text()}{match[4]}"
+    return re.sub(r"^(<!-- file: (\S+) -->\n```[^\n]*\n)(.*?)(^```\s*$)", include, text, flags=re.M | re.S)
+
+
+def left_out(root):
+    """The patterns that the tour does not show."""
+    tour = (root / "docs" / "tour.md").read_text()
+    return [f"docs/tour.md does not include {file.relative_to(root)}"
+            for file in sorted((root / "examples" / "patterns").glob("*.cpp"))
+            if f"<!-- file: {file.relative_to(root)} -->" not in tour]
 
 
 class Compiler:
@@ -208,6 +254,18 @@ def bad_sentences(path, text, literals):
     return wrong
 
 
+def untested_messages(path, text, root):
+    """What the page says that compilers say, and no test has them say."""
+    section = re.search(r"^## What compilers say$(.*?)^## ", text, re.M | re.S)
+    if not section:
+        return [f"{path}: there is no table of what compilers say"]
+    expected = {line for file in (root / "tests" / "compile_fail").glob("*.cpp")
+                for line in re.findall(r"^// EXPECT(?: gcc| clang)?: *(.*)$", file.read_text(), re.M)}
+    spans = [span for row in re.findall(r"^\|([^|]*)\|([^|]*)\|", section[1], re.M) for cell in row
+             for span in re.findall(r"`([^`]+)`", cell)]
+    return [f"{path}: no test has a compiler say: {span}" for span in spans if span not in expected]
+
+
 def self_test():
     def must(condition, what):
         if not condition:
@@ -225,6 +283,25 @@ def self_test():
     must(classify(fences_of(path, "```cpp framgent\nint x;\n```\n"))[1], "a misspelt mark is seen")
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name)
+        (root / "a.cpp").write_text("int a;\n\nint b;\n")
+        included = "<!-- file: a.cpp -->\n```cpp\nint a;\n\nint b;\n```\n\n```output\na\n```\n"
+        must(fences_of(path, included)[0].file == "a.cpp", "an included file is seen")
+        must(classify(fences_of(path, included)) == ([], []), "an included file is not compiled")
+
+        def includes(text):
+            return bad_includes(path, text, fences_of(path, text), root)
+        must(not includes(included), "a fence that is its file passes")
+        must(includes(included.replace("int b", "int c")), "one that is not is seen")
+        must(includes(included.replace("a.cpp", "b.cpp")), "a file that is not there is seen")
+        must(includes("<!-- file: a.cpp -->\nprose\n"), "a file without a fence is seen")
+        must(updated(included.replace("int b", "int c"), root) == included, "a fence is made its file")
+        (root / "examples" / "patterns").mkdir(parents=True)
+        (root / "examples" / "patterns" / "01_a.cpp").write_text("")
+        (root / "docs").mkdir()
+        (root / "docs" / "tour.md").write_text("")
+        must(left_out(root), "a pattern that is left out is seen")
+        (root / "docs" / "tour.md").write_text("<!-- file: examples/patterns/01_a.cpp -->\n")
+        must(not left_out(root), "one that is shown passes")
         (root / "a.md").write_text("# Some `heading` here\n[b](b.md) [c](#some-heading-here)\n")
         must(len(bad_links(root / "a.md", (root / "a.md").read_text(), root)) == 1, "a dead link is seen, a live one passes")
         (root / "include").mkdir()
@@ -235,7 +312,12 @@ def self_test():
         (root / "include" / "h.hpp").write_text('throw misuse_error("runnel: not so");')
         must(missing_sentences(path, "", root), "a missing sentence is seen")
         must(not missing_sentences(path, "`runnel: not so`", root), "one that is there passes")
-        (root / "docs" / "reference").mkdir(parents=True)
+        (root / "tests" / "compile_fail").mkdir(parents=True)
+        (root / "tests" / "compile_fail" / "a.cpp").write_text("// EXPECT gcc: no such thing\n// EXPECT: nothing\n")
+        table = "## What compilers say\n\n| g++ | clang | write |\n|---|---|---|\n| `%s` | `nothing` | `co` |\n\n## b\n"
+        must(not untested_messages(path, table % "no such thing", root), "a message that is tested passes")
+        must(untested_messages(path, table % "no such things", root), "another one is seen")
+        (root / "docs" / "reference").mkdir()
         (root / "include" / "runnel.hpp").write_text("#include <runnel/a.hpp>\n")
         (root / "README.md").write_text("[a](docs/reference/a.md)")
         (root / "docs" / "README.md").write_text("[a](reference/a.md)")
@@ -263,6 +345,7 @@ def main():
     parser.add_argument("--include", action="append", default=[], help="a directory of headers, such as Boost's")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--no-programs", action="store_true", help="links and sentences alone")
+    parser.add_argument("--update", action="store_true", help="write what is included anew, and check nothing")
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -270,17 +353,26 @@ def main():
         return self_test()
 
     files = arguments.files or [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    if arguments.update:
+        for path in files:
+            text = path.read_text()
+            if (new := updated(text, root)) != text:
+                path.write_text(new)
+                print(path)
+        return 0
     programs, wrong, literals = [], [], literals_of(root)
     for path in files:
         text = path.read_text()
-        found, bad = classify(fences_of(path, text))
+        fences = fences_of(path, text)
+        found, bad = classify(fences)
         programs += found
-        wrong += bad + bad_links(path, text, root)
+        wrong += bad + bad_includes(path, text, fences, root) + bad_links(path, text, root)
         if path.name == "errors.md":
             wrong += bad_sentences(path, text, literals) + missing_sentences(path, text, root)
+            wrong += untested_messages(path, text, root)
 
     if not arguments.files:
-        wrong += missing_pages(root)
+        wrong += missing_pages(root) + left_out(root)
 
     if not arguments.no_programs:
         with tempfile.TemporaryDirectory(prefix="runnel-docs-") as work:

@@ -18,6 +18,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -234,6 +235,51 @@ TEST(scheduler, a_saturated_pool_serves_timers_and_posts) {
     for (auto& t : threads) t.join();
     EXPECT_EQ(served, 2);
   }
+}
+
+// A sample is a number of turns. Where each of them takes long, Asio is not to wait for all of a sample.
+TEST(scheduler, long_turns_let_asio_in_after_a_few_of_them) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  int turns = 0, posted_at = 0, longest_wait = 0, served = 0;
+  sched.go([&]() -> rn::task<> {
+    for (; turns < 150; ++turns) {
+      if (turns % 50 == 40) {
+        posted_at = turns;
+        asio::post(io, [&] {
+          longest_wait = std::max(longest_wait, turns - posted_at);
+          ++served;
+        });
+      }
+      for (auto end = clock::now() + 1ms; clock::now() < end;) continue;
+      co_await rn::yield();
+    }
+  });
+  io.run();
+  EXPECT_EQ(served, 3);
+  EXPECT_LE(longest_wait, 4);
+}
+
+TEST(scheduler, long_turns_let_sleepers_in_after_a_few_of_them) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  int turns = 0, longest_wait = 0;
+  sched.go([&]() -> rn::task<> {
+    for (; turns < 150; ++turns) {
+      for (auto end = clock::now() + 1ms; clock::now() < end;) continue;
+      co_await rn::yield();
+    }
+  });
+  sched.go([&]() -> rn::task<> {
+    while (turns < 140) {
+      int begin = turns;
+      co_await rn::sleep(1ms);
+      if (begin >= 40) longest_wait = std::max(longest_wait, turns - begin);  // by then it is known how long they are
+    }
+  });
+  io.run();
+  EXPECT_GE(longest_wait, 1);
+  EXPECT_LE(longest_wait, 6);
 }
 
 // The library's own timers too.

@@ -165,6 +165,7 @@ class scheduler_core : public processor_set {
     std::uint32_t progress = p.sampled_progress;
     const std::uint32_t began = progress;
     const bool chosen = x_chooser;
+    if (p.sample_interval < processor::frequent_samples && !chosen) append(p, processor_set::take_injected());
     for (;;) {
       runnable_item next;
       if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
@@ -353,25 +354,33 @@ class scheduler_core : public processor_set {
   fifo_link* take_injected(processor& p) noexcept {
     fifo share = processor_set::take_injected();
     fifo_link* first = share.pop();
-    if (!share.empty()) {
-      p.gate.enter();
-      p.append_goroutines(share);
-      p.gate.leave();
-      offer(p);
-    }
+    append(p, std::move(share));
     return first;
   }
+  RUNNEL_NOINLINE void append(processor& p, fifo share) noexcept {
+    if (share.empty()) return;
+    p.gate.enter();
+    p.append_goroutines(share);
+    p.gate.leave();
+    offer(p);
+  }
 
-  std::int64_t sample(processor& p, std::uint32_t progress) noexcept {
+  RUNNEL_NOINLINE std::int64_t sample(processor& p, std::uint32_t progress) noexcept {
     std::int64_t at = now();
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
-    x_cost.sample(elapsed, progress - std::exchange(p.sampled_progress, progress));
+    const std::uint32_t resumes = progress - std::exchange(p.sampled_progress, progress);
+    x_cost.sample(elapsed, resumes);
     if (at - p.oldest_at >= oldest_every) {
       p.oldest_at = at;
       p.oldest_is_due = true;
     }
     p.shares_next = shares_next();
-    p.sample_interval = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
+    const std::uint32_t usual = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
+    p.sample_interval = std::min(usual, 2 * p.sample_interval);  // no faster: a short turn says little of the next
+    // Nobody is to wait for so many turns where these take long: Asio for as many then as fit into longest_pump; and
+    // who was injected, woken by a handler or a timer, comes behind those who are here when the next pump begins.
+    if (const std::int64_t most = longest_pump * resumes; elapsed * p.sample_interval > most)
+      p.sample_interval = static_cast<std::uint32_t>(std::max<std::int64_t>(1, most / elapsed));
     offer(p);
     return elapsed;
   }
