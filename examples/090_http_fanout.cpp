@@ -178,7 +178,7 @@ template <class Stream> rn::task<> session(service& s, Stream& stream) {
     response answered = reply(status);
     if (status == http::status::ok) {
       auto outcome = co_await rn::cancel_on(rn::peer_closed(beast::get_lowest_layer(stream)), answer(s, asked));
-      if (outcome.canceled()) co_return;  // nobody waits for it any more
+      if (outcome.canceled()) co_return;  // nobody waits for it any more: it has closed, if only its sending side
       answered = std::move(outcome).value();
     }
     more = status == http::status::ok && asked.keep_alive() && !s.stopping.is_done();
