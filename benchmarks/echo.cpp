@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // What does a connection cost: a goroutine that reads and writes with use_task, beside hand-written callbacks of Asio
 // and asio::awaitable? A hundred connections send 64 bytes there and back; the clients are callbacks in each case.
+#include "echo_sessions.hpp"
 #include "support.hpp"
 
-#include <runnel/io.hpp>
-
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
-#include <array>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -24,10 +18,10 @@ namespace {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
+using bench::message;
 using boost::system::error_code;
 
 constexpr int connections = 100;
-using message = std::array<char, 64>;
 
 // A message is read and written as a whole: on a loopback 64 bytes never come in parts.
 class client : public std::enable_shared_from_this<client> {
@@ -57,54 +51,6 @@ class client : public std::enable_shared_from_this<client> {
   std::atomic<int>& x_open;
   message x_bytes{};
 };
-
-class callback_session : public std::enable_shared_from_this<callback_session> {
- public:
-  explicit callback_session(tcp::socket s) : x_socket(std::move(s)) {}
-  void read() {
-    x_socket.async_read_some(asio::buffer(x_bytes), [self = shared_from_this()](error_code e, std::size_t n) {
-      if (!e) self->write(n);
-    });
-  }
-
- private:
-  void write(std::size_t n) {
-    x_socket.async_write_some(asio::buffer(x_bytes, n), [self = shared_from_this()](error_code e, std::size_t) {
-      if (!e) self->read();
-    });
-  }
-  tcp::socket x_socket;
-  message x_bytes{};
-};
-void by_callbacks(rn::scheduler&, asio::io_context&, tcp::socket s) {
-  std::make_shared<callback_session>(std::move(s))->read();
-}
-
-asio::awaitable<void> awaitable_session(tcp::socket s) {
-  message bytes;
-  try {
-    for (;;) {
-      std::size_t n = co_await s.async_read_some(asio::buffer(bytes), asio::use_awaitable);
-      co_await s.async_write_some(asio::buffer(bytes, n), asio::use_awaitable);
-    }
-  } catch (const boost::system::system_error&) {  // the end of the stream
-  }
-}
-void by_awaitable(rn::scheduler&, asio::io_context& io, tcp::socket s) {
-  asio::co_spawn(io, awaitable_session(std::move(s)), asio::detached);
-}
-
-rn::task<> goroutine_session(tcp::socket s) {
-  message bytes;
-  for (;;) {
-    auto read = co_await s.async_read_some(asio::buffer(bytes), rn::use_result);
-    if (!read) co_return;
-    co_await s.async_write_some(asio::buffer(bytes, read.value()), rn::use_task);
-  }
-}
-void by_goroutines(rn::scheduler& sched, asio::io_context&, tcp::socket s) {
-  sched.go(goroutine_session, std::move(s));
-}
 
 template <class Serve> double seconds_for(unsigned threads, long rounds, Serve serve) {
   asio::io_context io(static_cast<int>(threads));
@@ -144,9 +90,9 @@ template <class Serve> void measure(benchmark::State& state, Serve serve) {
   state.counters["us"] = seconds / static_cast<double>(state.iterations() * rounds * connections) * 1e6;
 }
 
-void echo_by_callbacks(benchmark::State& state) { measure(state, by_callbacks); }
-void echo_by_awaitable(benchmark::State& state) { measure(state, by_awaitable); }
-void echo_by_goroutines(benchmark::State& state) { measure(state, by_goroutines); }
+void echo_by_callbacks(benchmark::State& state) { measure(state, bench::by_callbacks); }
+void echo_by_awaitable(benchmark::State& state) { measure(state, bench::by_awaitable); }
+void echo_by_goroutines(benchmark::State& state) { measure(state, bench::by_goroutines); }
 BENCHMARK(echo_by_callbacks)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_awaitable)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_goroutines)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);

@@ -60,7 +60,7 @@ is_current() { # is_current PROGRAM: whether it is built from what is there
 build_it() {
   local log=$build/build.log
   require gxx cmake ninja boost
-  if [ "$name" = digest ]; then require openssl; fi
+  case $name in digest | http_fanout) require openssl ;; esac
   use_generator
   say "building $name ..."
   mkdir -p "$build"

@@ -49,6 +49,7 @@
 #include <runnel/context.hpp>
 #include <runnel/own_context.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/stop_token.hpp>
 #include <runnel/ticker.hpp>
 #include <runnel/timer.hpp>
 #include <runnel/with_context.hpp>
