@@ -442,9 +442,9 @@ TEST(tsk, a_task_may_be_made_completed) {
     must(t.done());
     auto v = co_await t.await();
     must(v.value() == 4);
-    auto u = rn::completed(element(5));
+    auto u = rn::completed(5);
     auto r = co_await u.shutdown(rn::kill);
-    must(std::move(r).value().value() == 5);
+    must(std::move(r).value() == 5);
     auto w = rn::completed(element(6));
     must(w.ignore().has_value());
     auto dropped = rn::completed(element(7));

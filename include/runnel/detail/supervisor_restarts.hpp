@@ -8,6 +8,7 @@
 #include <runnel/detail/restart_window.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/supervisor_rounds.hpp>
+#include <runnel/time_point.hpp>
 
 #include <cstdint>
 #include <exception>
@@ -69,14 +70,25 @@ class supervisor_restarts : public supervisor_rounds {
     s.start_again = s.spec->restart != temporary;
   }
   void pause_then_start(child_slot& s) noexcept {
+    std::int64_t pause = s.pause ? s.pause->next().count() : 0;
+    std::int64_t until = saturating_add(x_runtime->core.now(), pause);
     if (is_group()) {
+      if (x_culprit && x_culprit->number < s.number) return wait_with_culprit(pause, until);
       if (x_culprit) forget_pause(*x_culprit);  // of a round that begins anew, further up
       x_culprit = &s;
+      x_pause_ends = until;
     }
-    std::int64_t pause = s.pause ? s.pause->next().count() : 0;
     if (pause > 0) return s.set_timer(*x_runtime, pause);
     s.due = true;
     x_todo.push_back(static_cast<todo_link*>(&s));
+  }
+  // Of one that was added while the group waits, and has failed: it is started with the group, behind the culprit, and
+  // not before its own pause is over.
+  void wait_with_culprit(std::int64_t pause, std::int64_t until) noexcept {
+    if (until <= x_pause_ends) return;
+    x_pause_ends = until;
+    if (std::exchange(x_culprit->due, false)) unlink(static_cast<todo_link*>(x_culprit));
+    x_culprit->set_timer(*x_runtime, pause);
   }
   void forget_pause(child_slot& s) noexcept {
     s.clear_timer(*x_runtime);
@@ -96,6 +108,7 @@ class supervisor_restarts : public supervisor_rounds {
   restart_window x_window;
   round x_round = round::none;
   child_slot* x_culprit = nullptr;  // for whose pause a group waits
+  std::int64_t x_pause_ends = 0;    // the culprit's
 };
 
 }  // namespace runnel::detail
