@@ -406,7 +406,8 @@ TEST(sup, a_failure_further_down_does_not_take_over_the_pause) {
         co_await w.tell("d", "throw");
         EXPECT_EQ(states(sup), "a:running b:restarting c:restarting d:restarting");
         w.take();
-        co_await rn::sleep(longer ? 30s - 1ms : 9s - 1ms);
+        std::chrono::milliseconds left = longer ? 30s : 9s;
+        co_await rn::sleep(left - 1ms);
         EXPECT_EQ(w.take(), "") << "the longer pause counts";
         co_await rn::sleep(1ms);
         co_await rn::test::wait_idle();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// TSV: task supervisors, by rule number, and what AS says of streams under one; in virtual time, under many schedules,
-// and disturbed at each place.
+// TSV: task supervisors, by rule number, in virtual time, under many schedules, and disturbed at each place. Streams
+// under one are in tsv_stream_test.cpp.
 #include <runnel/as_result.hpp>
 #include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
@@ -9,6 +9,7 @@
 #include <runnel/test.hpp>
 #include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
+#include <support/tasks.hpp>
 
 #include <gtest/gtest.h>
 
@@ -25,48 +26,9 @@ namespace {
 
 namespace rn = runnel;
 using namespace std::chrono_literals;
+using namespace runnel_test;
 using rn::child_outcome;
 
-struct alive_here {
-  int& n;
-  explicit alive_here(int& counter) : n(counter) { ++n; }
-  alive_here(const alive_here&) = delete;
-  alive_here& operator=(const alive_here&) = delete;
-  ~alive_here() { --n; }
-};
-rn::task<int> give_after(std::chrono::milliseconds d, int value, int& alive) {
-  alive_here here(alive);
-  co_await rn::sleep(d);
-  co_return value;
-}
-rn::task<int> fail_after(std::chrono::milliseconds d, int& alive) {
-  alive_here here(alive);
-  co_await rn::sleep(d);
-  throw std::runtime_error("failed");
-}
-rn::task<> lie(std::chrono::milliseconds d) { co_await rn::sleep(d); }
-// When it is cancelled it takes so long, shielded.
-rn::task<int> die_slowly(std::chrono::milliseconds d, int& alive) {
-  alive_here here(alive);
-  auto slow = [d] { return lie(d); };
-  co_await rn::finally(rn::sleep(1000h), slow);
-  co_return 0;
-}
-
-// Runs body beside it; then it is stopped. Throws what either does.
-template <class Body> rn::task<> beside(rn::task_supervisor& sup, Body body) {
-  auto both = [&](rn::errgroup& g) -> rn::task<> {
-    auto run = [&sup]() -> rn::task<> { co_await sup.run(); };
-    co_await g.go(run);
-    co_await body();
-    g.cancel();
-  };
-  co_await rn::with_errgroup(both);
-}
-template <class Body> void in_one(rn::task_supervisor sup, Body body) {
-  rn::test::run([&]() -> rn::task<> { co_await beside(sup, [&]() -> rn::task<> { co_await body(sup); }); });
-}
-std::string what(const std::exception_ptr& e) { return e ? rn::detail::what_of(e) : "nothing"; }
 // Why it was refused; ok if it was not.
 template <class Request> rn::task<child_outcome> refusal(Request request) {
   try {
@@ -355,94 +317,6 @@ TEST(tsv, a_task_has_the_values_of_its_caller_and_not_its_deadline) {
   });
 }
 
-// AS-05, AS-06, AS-07, AS-10
-TEST(tsv, a_stream_under_it_delivers_as_any) {
-  int alive = 0, most = 0;
-  in_one(rn::task_supervisor(), [&](rn::task_supervisor& sup) -> rn::task<> {
-    std::vector<int> inputs{5, 1, 3, 0, 2};
-    auto f = [&](int n) -> rn::task<int> {
-      alive_here here(alive);
-      most = std::max(most, alive);
-      co_await rn::sleep(std::chrono::milliseconds(n));
-      if (n == 3) throw std::runtime_error("three");
-      co_return n * 10;
-    };
-    for (bool linked : {true, false}) {
-      std::string seen;
-      auto read = [&](auto stream) -> rn::task<> {
-        while (auto item = co_await stream.next()) {
-          seen +=
-              item->ok() ? std::to_string(item->value()) : what(item->reason()) + "@" + std::to_string(item->input());
-          seen += " ";
-        }
-      };
-      if (linked)
-        co_await read(sup.async_stream(inputs, rn::max_concurrency(2), f));
-      else
-        co_await read(sup.async_stream_nolink(inputs, rn::max_concurrency(2), rn::shutdown(1s), f));
-      EXPECT_EQ(seen, "50 10 three@3 0 20 ");
-      EXPECT_EQ(most, 2);
-    }
-    co_await rn::test::wait_idle();
-    EXPECT_EQ(sup.count_children().specs, 0u);
-  });
-}
-// AS-11, AS-13
-TEST(tsv, a_stream_that_is_left_cancels_its_tasks_if_they_are_linked) {
-  int alive = 0;
-  in_one(rn::task_supervisor(), [&](rn::task_supervisor& sup) -> rn::task<> {
-    auto f = [&alive](std::chrono::milliseconds d) { return give_after(d, 1, alive); };
-    std::vector<std::chrono::milliseconds> inputs{1ms, 1h, 1h};
-    {
-      auto items = sup.async_stream(inputs, rn::max_concurrency(3), f);
-      (void)co_await items.next();
-      EXPECT_EQ(alive, 2);
-    }
-    co_await rn::test::wait_idle();
-    EXPECT_EQ(alive, 0);
-    {
-      auto items = sup.async_stream_nolink(inputs, rn::max_concurrency(3), f);
-      (void)co_await items.next();
-    }
-    co_await rn::test::wait_idle();
-    EXPECT_EQ(alive, 2) << "these are the supervisor's";
-    auto items = sup.async_stream_nolink(inputs, rn::max_concurrency(3), f);
-    (void)co_await items.next();
-    EXPECT_EQ(alive, 4);
-    co_await items.close();
-    EXPECT_EQ(alive, 2);
-    EXPECT_FALSE(co_await items.next());
-  });
-  EXPECT_EQ(alive, 0);
-}
-// AS-09
-TEST(tsv, a_stream_under_it_has_timeouts) {
-  int alive = 0;
-  in_one(rn::task_supervisor(), [&](rn::task_supervisor& sup) -> rn::task<> {
-    auto f = [&alive](std::chrono::milliseconds d) { return give_after(d, 1, alive); };
-    std::vector<std::chrono::milliseconds> inputs{1ms, 1h, 2ms};
-    auto items = sup.async_stream(inputs, rn::timeout(1s), rn::kill_on_timeout, rn::max_concurrency(3), f);
-    auto all = co_await items.collect();
-    EXPECT_TRUE(all[0].ok() && !all[1].ok() && all[2].ok());
-    EXPECT_EQ(alive, 0);
-  });
-}
-// AS-14
-TEST(tsv, a_stream_that_is_refused_ends_when_its_tasks_have) {
-  int alive = 0;
-  in_one(rn::task_supervisor(rn::max_children(2)), [&](rn::task_supervisor& sup) -> rn::task<> {
-    auto f = [&alive](std::chrono::milliseconds d) { return give_after(d, 1, alive); };
-    std::vector<std::chrono::milliseconds> inputs{1h, 1h, 1h, 1h};
-    auto items = sup.async_stream(inputs, rn::max_concurrency(3), f);
-    auto read = [&]() -> rn::task<> { (void)co_await items.next(); };
-    EXPECT_EQ(what((co_await rn::as_result(read())).error()), "a task is refused: there are max_children already");
-    EXPECT_EQ(alive, 0);
-    EXPECT_FALSE(co_await items.next());
-    auto fits = sup.async_stream(std::vector<std::chrono::milliseconds>{1ms, 2ms, 3ms, 1ms}, rn::max_concurrency(2), f);
-    EXPECT_EQ((co_await fits.collect()).size(), 4u);
-  });
-}
-
 // ---- Disturbed at each place ----
 
 TEST(tsv, nothing_is_left_wherever_it_is_cancelled_killed_or_out_of_memory) {
@@ -473,32 +347,4 @@ TEST(tsv, nothing_is_left_wherever_it_is_cancelled_killed_or_out_of_memory) {
   for (std::uint64_t n = 1; n <= 5; ++n) rn::test::cancel_everywhere(rn::test::seed(n), body, none);
   EXPECT_GT(rn::test::fail_everywhere(body, none), 10u);
 }
-TEST(tsv, nothing_is_left_of_a_stream_wherever_it_is_cancelled_killed_or_out_of_memory) {
-  int alive = 0;
-  auto body = [&]() -> rn::task<> {
-    alive = 0;
-    rn::task_supervisor sup(rn::max_children(3));
-    auto f = [&alive](int n) { return give_after(std::chrono::milliseconds(n), n, alive); };
-    auto work = [&]() -> rn::task<> {
-      std::vector<int> inputs{2, 1, 3};
-      auto items = sup.async_stream(inputs, rn::max_concurrency(2), f);
-      (void)co_await items.next();
-      {
-        auto left = sup.async_stream_nolink(std::vector<int>{1, 30}, rn::max_concurrency(1), f);
-        (void)co_await left.next();
-      }
-      (void)co_await items.collect();
-    };
-    try {
-      co_await beside(sup, work);
-    } catch (const rn::task_refused&) {
-    }
-    if (alive != 0) throw std::logic_error("a task is left");
-  };
-  auto none = [&] { return alive == 0; };
-  rn::test::explore(300, body);
-  EXPECT_GT(rn::test::cancel_everywhere(body, none), 30u);
-  EXPECT_GT(rn::test::fail_everywhere(body, none), 10u);
-}
-
 }  // namespace

@@ -63,8 +63,8 @@ void finish_partition(child_spec& spec, std::size_t index, const O&, const Rest&
 // A run begins with all partitions, so its end gives the next one's keys to all of them. A resize that an end comes
 // between to finds that another run counts, and begins anew.
 struct partition_state {
-  // What keys are divided by. Written by resize(), under `resizing`, and by the end of a run; read anywhere. relaxed: it
-  // publishes nothing, for who is given a partition finds it as it finds any child.
+  // What keys are divided by. Written by resize(), under `resizing`, and by the end of a run; read anywhere. relaxed:
+  // it publishes nothing, for who is given a partition finds it as it finds any child.
   std::atomic<std::size_t> active;
   // How many runs have ended. seq_cst, with `active` where resize() writes that: either the end's value of `active` is
   // the last one, or resize() sees that there was an end.
@@ -124,8 +124,8 @@ class partition_supervisor_ref {
   std::size_t partition_count() const noexcept { return x_state->active.load(std::memory_order_relaxed); }
 
   /// Changes how many partitions run, from 0 to as many as it was made with: fewer first get no more keys and are then
-  /// stopped; more are first started and then get keys. One after another, where several are asked for. A supervisor that
-  /// has ended, and one that runs again, has all of them.
+  /// stopped; more are first started and then get keys. One after another, where several are asked for. A supervisor
+  /// that has ended, and one that runs again, has all of them.
   ///
   /// Returns: how many there were. Throws: misuse_error for more than it was made with; child_start_error if one does
   /// not start: those before it are started, and have keys.
