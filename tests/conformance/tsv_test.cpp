@@ -144,6 +144,20 @@ TEST(tsv, beyond_max_children_a_task_is_refused_and_a_place_is_free_when_its_tas
                  "runnel: a task is refused: there are max_children already");
   });
 }
+// The same under many schedules, also where the supervisor has yet to hear of the end.
+TEST(tsv, who_has_heard_of_an_end_can_have_the_place) {
+  auto body = []() -> rn::task<> {
+    rn::task_supervisor sup(rn::max_children(1));
+    co_await beside(sup, [&]() -> rn::task<> {
+      for (int i = 0; i < 4; ++i) {
+        auto t = co_await sup.async([](int n) { return n; }, i);
+        (void)co_await t.await();
+      }
+    });
+  };
+  EXPECT_NO_THROW(rn::test::explore(300, body));
+  EXPECT_NO_THROW(rn::test::exhaust(body, rn::test::preemptions(1)));
+}
 TEST(tsv, a_task_that_fails_is_not_started_again) {
   int starts = 0;
   in_one(rn::task_supervisor(rn::max_restarts(0, 1s)), [&](rn::task_supervisor& sup) -> rn::task<> {
