@@ -150,6 +150,10 @@ has_go() { have go; }
 package_go() { echo golang-go; }
 words_go() { echo "Go"; }
 
+has_elixir() { have elixirc; }
+package_elixir() { echo elixir; }
+words_elixir() { echo "Elixir"; }
+
 # ---- Installing ----
 
 apt_candidate() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([^(].*\)$/\1/p'; }

@@ -25,7 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
-NAMES = {"go": "Go", "asio": "Asio", "tmc": "TMC"}
+NAMES = {"go": "Go", "asio": "Asio", "tmc": "TMC", "elixir": "Elixir"}
 
 
 class Row:
@@ -62,10 +62,10 @@ ROWS = [
     Row("8", "skynet, 1e6 leaves, by all", "ms", "fork_join", "skynet_by_all", "time", "8", "go tmc", WIDE),
     Row("8g", "skynet, by goroutines and channels", "ms", "fork_join", "skynet_by_goroutines", "time", "8", "go", WIDE),
     Row("13", "fib(30), both children, by all", "ms", "fork_join", "fib_by_all", "time", "13", "go tmc", WIDE),
-    Row("T1", "start a task, await it", "ns", "tasks", "async_await", "ns"),
-    Row("T1b", "start a hundred, await them", "ns", "tasks", "async_await_100", "ns"),
-    Row("T2", "an item of a stream, in order", "ns", "tasks", "async_stream_ordered", "ns"),
-    Row("T2b", "the same as tasks end", "ns", "tasks", "async_stream_unordered", "ns"),
+    Row("T1", "start a task, await it", "ns", "tasks", "async_await", "ns", "T1", "elixir"),
+    Row("T1b", "start a hundred, await them", "ns", "tasks", "async_await_100", "ns", "T1b", "elixir"),
+    Row("T2", "an item of a stream, in order", "ns", "tasks", "async_stream_ordered", "ns", "T2", "elixir"),
+    Row("T2b", "the same as tasks end", "ns", "tasks", "async_stream_unordered", "ns", "T2b", "elixir"),
     Row("9", "parked goroutines, each", "bytes", "parked", "parked", "bytes", "9", "go"),
     Row("9b", "waking and ending them, each", "ns", "parked", "parked", "ns", "9b", "go"),
     Row("10", "1e5 sleeps of 1 to 100 ms, wall", "ms", "timers", "sleeps", "time", "10", "go"),
@@ -78,9 +78,10 @@ ROWS = [
     Row("12b", "the same without the yield", "ns", "sync", "mutex", "ns", "12b", "go"),
     Row("12d", "semaphore of 2, 8 goroutines, a yield inside", "ns", "sync", "semaphore", "ns", "12d", "go"),
     Row("12c", "yield, 8 goroutines", "ns", "spawn", "yield", "ns", "12c", "go"),
-    Row("14", "a supervised start of a child that returns", "ns", "supervision", "supervised_start", "ns"),
-    Row("14r", "a restart after an error", "ns", "supervision", "restart_after_an_error", "ns"),
-    Row("14n", "a restart after a return", "ns", "supervision", "restart_after_a_return", "ns"),
+    Row("14", "a supervised start of a child that returns", "ns", "supervision", "supervised_start", "ns", "14", "elixir"),
+    Row("14t", "start a supervised task, await it", "ns", "supervision", "supervised_task", "ns", "14t", "elixir"),
+    Row("14r", "a restart after an error", "ns", "supervision", "restart_after_an_error", "ns", "14r", "elixir"),
+    Row("14n", "a restart after a return", "ns", "supervision", "restart_after_a_return", "ns", "14n", "elixir"),
     Row("14b", "supervised sleepers, each", "bytes", "supervised", "supervised", "bytes"),
     Row("S1", "a tree of real work, by all", "ms", "scaling", "working_tree", "time", threads=WIDE),
     Row("S2", "16 goroutines of real work", "ms", "scaling", "working_goroutines", "time", threads=WIDE),
@@ -97,6 +98,7 @@ class Targets:
 
     # The first prototype's figures against Go's in one run, at one thread.
     OF_GO = {"1": 1039 / 90, "2": 272 / 38, "3": 35 / 17, "4": 36 / 17, "5": 137 / 19, "8g": 1002 / 140}
+    TEN_TIMES_ELIXIR = "T1", "T2", "T2b", "14", "14t", "14r", "14n"
     THREE_TIMES_GO = "6", "6x", "6b", "6bx", "10a", "10b", "12", "12d"
     NOISE = 1.05
 
@@ -109,6 +111,7 @@ class Targets:
     def all(self):
         yield from self.against_go()
         yield from self.against_tmc()
+        yield from self.against_elixir()
         yield from self.between_threads()
         yield from self.absolute()
 
@@ -135,6 +138,12 @@ class Targets:
             for threads in 1, 2:
                 ratio = self.ratio(self.get(row, threads, "tmc"), self.get(row, threads))
                 yield self.at_least(f"row {row}, {threads} threads: ahead of TooManyCooks", ratio, 1)
+
+    def against_elixir(self):
+        for row in self.TEN_TIMES_ELIXIR:
+            for threads in 1, 2:
+                ratio = self.ratio(self.get(row, threads, "elixir"), self.get(row, threads))
+                yield self.at_least(f"row {row}, {threads} threads: at least 10 times as fast as Elixir", ratio, 10)
 
     def between_threads(self):
         for row in "2", "3", "4", "5":
@@ -193,6 +202,7 @@ class Peers:
         self.add_go()
         self.add_cpp("asio", compiler, [])
         self.add_tmc(compiler)
+        self.add_elixir()
 
     def add_go(self):
         if shutil.which("go"):
@@ -216,6 +226,21 @@ class Peers:
         if self.add_cpp("tmc", compiler, ["-isystem", str(Path(checkout) / "include")]):
             commit = first_line("git", "-C", checkout, "log", "-1", "--format=%h of %cs") or "unknown version"
             self.versions.append(f"TooManyCooks {commit}, {first_line(*shlex.split(compiler), '--version')}")
+
+    def add_elixir(self):
+        if not shutil.which("elixirc"):
+            return
+        modules, program = self.where / "elixir_modules", self.where / "elixir"
+        modules.mkdir(exist_ok=True)
+        # The second argument is the number of threads, of which each runs a scheduler.
+        program.write_text(
+            f'#!/bin/sh\nexec elixir --erl "+S $2:$2" -pa {shlex.quote(str(modules))}'
+            " -e 'Peer.main(System.argv())' -- \"$@\"\n"
+        )
+        program.chmod(0o755)
+        if self.build("elixir", ["elixirc", "-o", str(modules), "peer.ex"], PEERS / "elixir"):
+            found = subprocess.run(["elixir", "--version"], capture_output=True, text=True, timeout=60).stdout
+            self.versions += [line for line in found.splitlines() if line.startswith(("Elixir", "Erlang"))]
 
     def build(self, name, command, directory, environment=None):
         say(f"building the peer {NAMES[name]} ...")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the benchmarks (-O3 -DNDEBUG) and runs them: benchmarks/run.sh [--with-peers] [ARGUMENTS...].
-# Installs what is missing on Debian and Ubuntu. Where Go is, its programs for the same work are run in turn;
-# --with-peers installs it. The other arguments go to report.py, or to each program where there is no report.
+# Installs what is missing on Debian and Ubuntu. Where Go and Elixir are, their programs for the same work are run in
+# turn; --with-peers installs both. The other arguments go to report.py, or to each program where there is no report.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR source=../.ci/deps.sh
@@ -11,13 +11,14 @@ things=(gxx cmake ninja boost benchmark)
 arguments=()
 for argument; do
   case $argument in
-    --with-peers) things+=(go) ;;
+    --with-peers) things+=(go elixir) ;;
     *) arguments+=("$argument") ;;
   esac
 done
 if [ -e benchmarks/report.py ]; then things+=(python); fi
 require "${things[@]}"
 use_generator
+has_elixir || say "note: Elixir is not here, so its program is left out (benchmarks/run.sh --with-peers installs it)"
 has_go || say "note: Go is not here, so its programs are left out (benchmarks/run.sh --with-peers installs it)"
 
 build=build/gcc-bench

@@ -33,6 +33,23 @@ rn::task<long> start() {
   co_return n;
 }
 
+// async_nolink of a task supervisor, awaited, and its result.
+rn::task<long> identity(long n) { co_return n; }
+rn::task<long> start_and_await() {
+  const long n = bench::scaled(200'000);
+  long sum = 0;
+  rn::task_supervisor sup;
+  auto body = [&]() -> rn::task<> {
+    for (long i = 0; i < n; ++i) {
+      auto t = co_await sup.async_nolink(identity, i);
+      sum += co_await t.await();
+    }
+  };
+  co_await beside(sup, body);
+  bench::check(sum == n * (n - 1) / 2, "async_nolink");
+  co_return n;
+}
+
 std::atomic<long> starts{0};
 
 rn::task<> fail() {
@@ -61,6 +78,7 @@ rn::task<long> restart_after_a_return() { return restart(give_way); }
 
 const int registered = [] {
   bench::batch("supervised_start", start);
+  bench::batch("supervised_task", start_and_await);
   bench::batch("restart_after_an_error", restart_after_an_error);
   bench::batch("restart_after_a_return", restart_after_a_return);
   return 0;

@@ -40,13 +40,15 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
  public:
   using value_type = T;
   explicit join_handle(use_t task) noexcept : x_task(std::move(task)) {}
-  join_handle(join_handle&& other) noexcept : x_task(std::move(other.x_task)) {}  // of one that nobody waits by
+  join_handle(join_handle && other) noexcept : x_task(std::move(other.x_task)) {}  // of one that nobody waits by
   join_handle& operator=(join_handle&& other) noexcept {
     join_handle taken(std::move(other));
     std::swap(x_task, taken.x_task);
     return *this;
   }
-  ~join_handle() { cancel(); }
+  ~join_handle() {
+    if (x_task) x_task->drop();
+  }
 
   /// Waits for the task's end. Also as a case of a select; one that is not taken leaves the result where it is.
   ///
@@ -91,6 +93,17 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
     return detail::shut_down_task<T>(task_with_outcome(), detail::level_kill, std::nullopt);
   }
 
+  /// Gives the task up without cancelling it: it goes on, and its scope, or its supervisor, joins it. The handle is
+  /// empty afterwards.
+  ///
+  /// Returns: how the task ended, if it has; else empty, and what it will yield is dropped; an error of it goes to the
+  /// runtime's on_unobserved_error hook then. Throws: misuse_error if it has been awaited.
+  [[nodiscard("an outcome that nobody looks at hides errors")]] std::optional<result<T>> ignore() {
+    (void)task_with_outcome();
+    use_t given_up = std::move(x_task);
+    if (!given_up->has_ended()) return std::nullopt;
+    return std::optional<result<T>>(given_up->take_as_result());
+  }
   /// Asks the task to end: it unwinds at its next suspension. Does not wait.
   void cancel() noexcept {
     if (x_task) x_task->cancel(detail::level_cancel);
@@ -110,7 +123,7 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
   }
 
   // What `co_await std::move(t)` does: as await(). The operation lies here, so it is this object that must stay.
-  bool suspend(detail::promise_base* leaf) {
+  bool suspend(detail::promise_base * leaf) {
     x_wait.emplace(awaitable_task());
     return x_wait->suspend(leaf);
   }
@@ -122,8 +135,7 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
     return x_task;
   }
   const use_t& task_with_outcome() const {
-    if (usable()->taken())
-      throw misuse_error("runnel: this task has been awaited already: a task is awaited once");
+    if (usable()->taken()) throw misuse_error("runnel: this task has been awaited already: a task is awaited once");
     return x_task;
   }
 
@@ -132,6 +144,17 @@ class [[nodiscard("dropping the handle cancels the task: keep it and await it, o
 };
 
 namespace detail {
+
+// What a task may be made of.
+template <class F, class... A> constexpr bool check_async() {
+  static_assert(!is_task<std::remove_cvref_t<F>>,
+                "pass the function and its arguments, not a task that is already made: async(f, x), not async(f(x))");
+  if constexpr (!is_task<std::remove_cvref_t<F>>)
+    static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
+                  "the callable cannot be called with these arguments: they are moved into the task, so a parameter "
+                  "of type T& needs std::ref(x), and a lambda must take what it is given by value or const&");
+  return !is_task<std::remove_cvref_t<F>>;
+}
 
 // async(f, args...), with its place.
 struct task_starter {
@@ -142,12 +165,7 @@ struct task_starter {
 
  private:
   template <class F, class... A> static auto start(std::source_location where, F&& f, A&&... args) {
-    static_assert(!is_task<std::remove_cvref_t<F>>,
-                  "pass the function and its arguments, not a task that is already made: async(f, x), not async(f(x))");
-    if constexpr (!is_task<std::remove_cvref_t<F>>) {
-      static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
-                    "the callable cannot be called with these arguments: they are moved into the task, so a parameter "
-                    "of type T& needs std::ref(x), and a lambda must take what it is given by value or const&");
+    if constexpr (check_async<F, A...>()) {
       using T = call_result_t<std::decay_t<F>&, std::decay_t<A>...>;
       return join_handle<T>(start_task<T>(where, std::forward<F>(f), std::forward<A>(args)...));
     }
@@ -176,6 +194,14 @@ struct task_starter {
 /// Ordering: the call happens before f begins.
 /// Contract: SEMANTICS.md TSK-01 to TSK-15 and TSK-C01 to TSK-C04, DESIGN section 4.
 RUNNEL_SPAWN_OVERLOADS(auto, async, detail::task_starter::async_at)
+
+/// The handle of a task that has ended already, with that value; nothing is started: for a function that yields a task,
+/// and sometimes knows the answer. `rn::join_handle<int> t = rn::completed(7);`. From anywhere.
+/// Throws: bad_alloc, and what moving or copying the value throws.
+template <class T> join_handle<std::decay_t<T>> completed(T&& value) {
+  return join_handle<std::decay_t<T>>(detail::make_completed<std::decay_t<T>>(std::forward<T>(value)));
+}
+inline join_handle<> completed() { return join_handle<>(detail::make_completed<void>()); }
 
 /// `co_await rn::as_result(t.await())` and `co_await rn::as_result(std::move(t))`: the task's outcome as a value, with
 /// canceled() if it was cancelled. The second owns the task meanwhile: one that is given up is cancelled.

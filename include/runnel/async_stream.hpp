@@ -46,8 +46,7 @@ class max_concurrency {
 /// deadline_exceeded, unless there is kill_on_timeout. Throws: misuse_error for a negative duration.
 class timeout {
  public:
-  template <class Rep, class Period>
-  explicit timeout(std::chrono::duration<Rep, Period> d) : x_ns(detail::to_ns(d)) {
+  template <class Rep, class Period> explicit timeout(std::chrono::duration<Rep, Period> d) : x_ns(detail::to_ns(d)) {
     if (d < d.zero()) throw misuse_error("runnel: timeout(d) takes no negative time");
   }
   std::int64_t ns() const noexcept { return x_ns; }
@@ -98,10 +97,7 @@ template <class Source, class F> class result_stream {
 
  private:
   struct give_up {
-    void operator()(state* s) const noexcept {
-      s->drop_source();
-      s->abandon();
-    }
+    void operator()(state* s) const noexcept { s->give_up(); }
   };
   state& usable() const {
     if (!x_state) throw misuse_error("runnel: this stream has been moved from");
@@ -118,10 +114,11 @@ template <class Source, class F> class result_stream {
 
 namespace detail {
 
-template <class O>
-inline constexpr bool is_stream_option =
-    std::is_same_v<O, max_concurrency> || std::is_same_v<O, timeout> || std::is_same_v<O, kill_on_timeout_t> ||
-    std::is_same_v<O, ordered_t> || std::is_same_v<O, unordered_t>;
+template <> inline constexpr bool is_stream_option<max_concurrency> = true;
+template <> inline constexpr bool is_stream_option<timeout> = true;
+template <> inline constexpr bool is_stream_option<kill_on_timeout_t> = true;
+template <> inline constexpr bool is_stream_option<ordered_t> = true;
+template <> inline constexpr bool is_stream_option<unordered_t> = true;
 
 inline void set_option(stream_settings& s, const max_concurrency& n) noexcept { s.at_most = n.count(); }
 inline void set_option(stream_settings& s, const timeout& t) noexcept {
@@ -133,14 +130,14 @@ inline void set_option(stream_settings& s, ordered_t) noexcept { s.in_order = tr
 inline void set_option(stream_settings& s, unordered_t) noexcept { s.in_order = false; }
 
 // Options, and last the function.
-template <class Use, class First, class... Rest>
-decltype(auto) with_settings(stream_settings& s, Use&& use, First&& first, Rest&&... rest) {
+template <class Settings, class Use, class First, class... Rest>
+decltype(auto) with_settings(Settings& s, Use&& use, First&& first, Rest&&... rest) {
   if constexpr (sizeof...(Rest) == 0) {
-    static_assert(!is_stream_option<std::remove_cvref_t<First>>,
+    static_assert(!Settings::template takes<std::remove_cvref_t<First>>,
                   "async_stream(range, options..., f): the function that each input is passed to comes last");
     return use(std::forward<First>(first));
   } else {
-    static_assert(is_stream_option<std::remove_cvref_t<First>>,
+    static_assert(Settings::template takes<std::remove_cvref_t<First>>,
                   "async_stream(range, options..., f): an option is rn::max_concurrency(n), rn::timeout(d), "
                   "rn::kill_on_timeout, rn::ordered or rn::unordered, and f comes last");
     set_option(s, first);
@@ -166,17 +163,18 @@ template <class R, class F> auto make_stream(stream_settings s, R&& range, F&& f
 // Of rn::moved(range), the range; else what a forwarding reference deduced.
 template <class R> struct unmoved_range : std::type_identity<R> {};
 template <class R>
-  requires is_moved_ref<std::remove_cvref_t<R>>
-struct unmoved_range<R> : std::type_identity<typename std::remove_cvref_t<R>::value_type> {};
-template <class R>
-using unmoved_t = typename unmoved_range<R>::type;
+requires is_moved_ref<std::remove_cvref_t<R>>
+struct unmoved_range<R> : std::type_identity<typename std::remove_cvref_t<R>::value_type> {
+};
+template <class R> using unmoved_t = typename unmoved_range<R>::type;
 
 // Reads what is behind the range, and calls use(settings, f).
-template <class R, class Use, class... X> auto with_parsed(Use&& use, X&&... options_and_f) {
+template <class R, class Settings = stream_settings, class Use, class... X>
+auto with_parsed(Use&& use, X&&... options_and_f) {
   refuse_hazardous<X...>();
   static_assert(sizeof...(X) > 0, "async_stream(range, options..., f): the function is missing");
   check_source<R>();
-  stream_settings s;
+  Settings s;
   return with_settings(
       s, [&](auto&& f) { return use(s, unmoved(std::forward<decltype(f)>(f))); }, std::forward<X>(options_and_f)...);
 }
@@ -193,8 +191,7 @@ template <class R> class held_range {
 
 // Values, in the order of the inputs; the first error ends it. The stream is made here, so that its tasks are under the
 // context and in the scope of who awaits.
-template <class R, class F>
-using mapped = call_result_t<const F&, typename source_of<R>::input&>;
+template <class R, class F> using mapped = call_result_t<const F&, typename source_of<R>::input&>;
 template <class R, class F>
 task<std::vector<not_void<mapped<R, F>>>> map_all(stream_settings s, held_range<R> range, F f) {
   using T = mapped<R, F>;

@@ -7,7 +7,9 @@
 #include <runnel/otp/child_spec.hpp>
 #include <runnel/otp/dynamic_supervisor.hpp>
 #include <runnel/otp/max_children.hpp>
+#include <runnel/otp/on_error.hpp>
 #include <runnel/otp/partition_supervisor.hpp>
 #include <runnel/otp/ready.hpp>
 #include <runnel/otp/supervision.hpp>
 #include <runnel/otp/supervisor.hpp>
+#include <runnel/otp/task_supervisor.hpp>

@@ -11,6 +11,7 @@
 #include <climits>
 #include <functional>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -113,6 +114,50 @@ TEST(part, it_shrinks_and_grows_up_to_what_it_was_made_with) {
            EXPECT_TRUE(now == 1 || now == 4) << now;
            EXPECT_EQ(sup.count_children().active, now) << "one after another";
          });
+}
+
+// PART-01: one that is started again begins with all of its partitions, and keys go to all of them.
+TEST(part, how_many_have_keys_is_forgotten_with_the_run) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    rn::partition_supervisor shards(rn::partitions(4), rn::max_restarts(0, 1s), shard, std::ref(w));
+    auto ref = shards.ref();
+    rn::supervisor sup(rn::one_for_one);
+    sup.child("shards", std::move(shards));
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      (void)co_await ref.resize(2);
+      EXPECT_EQ(ref.partition_count(), 2u);
+      co_await w.tell("0", "throw");  // it gives up, and is started again
+      EXPECT_EQ(ref.count_children().active, 4u);
+      EXPECT_EQ(ref.partition_count(), 4u);
+      EXPECT_EQ(ref.partition_of(7), 3u);
+      std::size_t before = co_await ref.resize(3);
+      EXPECT_EQ(before, 4u);
+      EXPECT_EQ(ref.count_children().active, 3u);
+    });
+    EXPECT_EQ(ref.partition_count(), 4u);
+    std::size_t before = co_await ref.resize(1);
+    EXPECT_EQ(before, 4u);
+    EXPECT_EQ(ref.partition_count(), 4u) << "nothing runs: the next run begins with all";
+  });
+}
+// PART-04, under many schedules: a resize that a restart comes between to.
+TEST(part, a_resize_and_a_restart_agree) {
+  auto body = []() -> rn::task<> {
+    world w;
+    rn::partition_supervisor shards(rn::partitions(3), rn::max_restarts(0, 1s), shard, std::ref(w));
+    auto ref = shards.ref();
+    rn::supervisor sup(rn::one_for_one, rn::max_restarts::unlimited());
+    sup.child("shards", std::move(shards));
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      auto fail = [&]() -> rn::task<> { co_await w.to("0").send("throw"); };
+      auto both = co_await rn::all(ref.resize(1), fail());
+      (void)both;
+      co_await rn::test::wait_idle();
+      if (ref.partition_count() != ref.count_children().active) throw std::logic_error("they differ");
+    });
+  };
+  EXPECT_NO_THROW(rn::test::explore(500, body));
 }
 
 // PART-01, PART-05

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // SUP: restarts, their limit, and the pauses between them, by rule number, in virtual time.
-#include <runnel/otp/supervisor.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/context.hpp>
+#include <runnel/otp/supervisor.hpp>
 #include <runnel/sleep.hpp>
-#include <runnel/with_context.hpp>
 #include <runnel/this_task.hpp>
+#include <runnel/with_context.hpp>
 #include <support/supervised.hpp>
 
 #include <gtest/gtest.h>
@@ -387,6 +387,37 @@ TEST(sup, the_jitter_of_a_pause_is_decided_by_the_seed) {
   EXPECT_EQ(took(3), took(3));
   EXPECT_NE(took(3), took(4));
   EXPECT_LE(took(5), 10001ms);
+}
+
+// SUP-23: one that was added meanwhile, and fails behind the one that is waited for, waits with it.
+TEST(sup, a_failure_further_down_does_not_take_over_the_pause) {
+  for (bool longer : {false, true}) {
+    rn::test::run([&]() -> rn::task<> {
+      world w;
+      rn::supervisor sup(rn::rest_for_one);
+      sup.child("a", obey, std::ref(w), std::string("a"))
+          .child("b", rn::backoff(10s, 10s, 0), obey, std::ref(w), std::string("b"))
+          .child("c", obey, std::ref(w), std::string("c"));
+      co_await while_it_runs(sup, [&]() -> rn::task<> {
+        co_await w.tell("b", "throw");
+        auto pause = longer ? rn::backoff(30s, 30s, 0) : rn::backoff(1s, 1s, 0);
+        (void)co_await sup.start_child("d", pause, obey, std::ref(w), std::string("d"));
+        co_await rn::sleep(1s);
+        co_await w.tell("d", "throw");
+        EXPECT_EQ(states(sup), "a:running b:restarting c:restarting d:restarting");
+        w.take();
+        std::chrono::milliseconds left = longer ? 30s : 9s;
+        co_await rn::sleep(left - 1ms);
+        EXPECT_EQ(w.take(), "") << "the longer pause counts";
+        co_await rn::sleep(1ms);
+        co_await rn::test::wait_idle();
+        EXPECT_EQ(w.take(), "+b +c +d");
+        // and each has one pause only
+        co_await rn::sleep(60s);
+        EXPECT_EQ(w.take(), "");
+      });
+    });
+  }
 }
 
 // SUP-12, SUP-C04

@@ -36,8 +36,8 @@ void must(bool holds, std::source_location where = std::source_location::current
   if (!holds) throw std::logic_error("does not hold: line " + std::to_string(where.line()));
 }
 
-template <class Body, class Invariant> void everywhere(Body body, Invariant invariant, std::size_t preempted = 2,
-                                                     bool without_memory = true) {
+template <class Body, class Invariant>
+void everywhere(Body body, Invariant invariant, std::size_t preempted = 2, bool without_memory = true) {
   auto checked = [&]() -> rn::task<> {
     co_await body();
     invariant();
@@ -103,17 +103,19 @@ TEST(tsk, a_goroutine_does_not_end_before_its_tasks) {
   auto body = [&]() -> rn::task<> {
     alive = owner_ended = 0;
     co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
-      co_await g.go([](int& n, int& ended) -> rn::task<> {
-        struct at_end {
-          int& e;
-          ~at_end() { ++e; }
-        } end{ended};
-        auto kept = rn::async(sleep_long, std::ref(n));
-        auto dropped = std::make_optional(rn::async(sleep_long, std::ref(n)));
-        co_await rn::yield();
-        dropped.reset();
-        co_await rn::yield();
-      }, std::ref(alive), std::ref(owner_ended));
+      co_await g.go(
+          [](int& n, int& ended) -> rn::task<> {
+            struct at_end {
+              int& e;
+              ~at_end() { ++e; }
+            } end{ended};
+            auto kept = rn::async(sleep_long, std::ref(n));
+            auto dropped = std::make_optional(rn::async(sleep_long, std::ref(n)));
+            co_await rn::yield();
+            dropped.reset();
+            co_await rn::yield();
+          },
+          std::ref(alive), std::ref(owner_ended));
     });
     must(alive == 0 && owner_ended == 1);
   };
@@ -132,16 +134,20 @@ TEST(tsk, what_a_task_refers_to_outlives_it_where_its_owner_is_unwound) {
         if (users != 0) std::abort();
       }
     } here;
-    auto t = rn::async([](local& l, int& n) -> rn::task<> {
-      alive_here count(n), use(l.users);
-      co_await rn::finally(rn::sleep(1h), []() -> rn::task<> { co_await rn::yield(); });
-    }, std::ref(here), std::ref(alive));
+    auto t = rn::async(
+        [](local& l, int& n) -> rn::task<> {
+          alive_here count(n), use(l.users);
+          co_await rn::finally(rn::sleep(1h), []() -> rn::task<> { co_await rn::yield(); });
+        },
+        std::ref(here), std::ref(alive));
     auto inner = [&]() -> rn::task<> {
       local deeper;
-      auto u = rn::async([](local& l, int& n) -> rn::task<> {
-        alive_here count(n), use(l.users);
-        co_await rn::sleep(1h);
-      }, std::ref(deeper), std::ref(alive));
+      auto u = rn::async(
+          [](local& l, int& n) -> rn::task<> {
+            alive_here count(n), use(l.users);
+            co_await rn::sleep(1h);
+          },
+          std::ref(deeper), std::ref(alive));
       co_await rn::sleep(1h);
     };
     auto r = co_await rn::as_result(rn::with_timeout(1s, inner()));
@@ -149,7 +155,8 @@ TEST(tsk, what_a_task_refers_to_outlives_it_where_its_owner_is_unwound) {
     auto s = co_await t.shutdown();
     must(was_canceled(std::move(s)));
   };
-  everywhere(body, [&] { must(alive == 0); }, 1, false);
+  everywhere(
+      body, [&] { must(alive == 0); }, 1, false);
 }
 
 // DESIGN 4: with_errgroup is a scope for the tasks of its body.
@@ -161,11 +168,13 @@ TEST(tsk, the_tasks_of_a_body_are_joined_with_its_group) {
     co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
       t.emplace(rn::async(make, std::ref(alive), 3));
       auto dropped = rn::async(sleep_long, std::ref(alive));
-      co_await g.go([](int& n) -> rn::task<> {
-        auto own = rn::async(make, std::ref(n), 4);
-        auto got = co_await own.await();
-        must(got.value() == 4);
-      }, std::ref(alive));
+      co_await g.go(
+          [](int& n) -> rn::task<> {
+            auto own = rn::async(make, std::ref(n), 4);
+            auto got = co_await own.await();
+            must(got.value() == 4);
+          },
+          std::ref(alive));
     });
     must(alive == 0);
     auto got = co_await t->await();
@@ -189,7 +198,8 @@ TEST(tsk, children_of_all_and_race_join_their_tasks) {
     int first = co_await rn::race(child(5), child(5));
     must(alive == 0 && first == 5);
   };
-  everywhere(body, [&] { must(alive == 0 && element::alive() == 0); }, 1);
+  everywhere(
+      body, [&] { must(alive == 0 && element::alive() == 0); }, 1);
 }
 
 // TSK-03, TSK-06, DESIGN 4 (errors): rethrown at the await; of a task that was cancelled: canceled.
@@ -219,10 +229,12 @@ TEST(tsk, an_await_throws_what_the_task_ended_with) {
 TEST(tsk, a_task_goes_on_after_an_await_has_timed_out_and_is_not_awaited_again) {
   in_virtual_time([]() -> rn::task<> {
     bool done = false;
-    auto t = rn::async([](bool& d) -> rn::task<> {
-      co_await rn::sleep(10s);
-      d = true;
-    }, std::ref(done));
+    auto t = rn::async(
+        [](bool& d) -> rn::task<> {
+          co_await rn::sleep(10s);
+          d = true;
+        },
+        std::ref(done));
     bool threw = false;
     try {
       co_await t.await(4s);
@@ -334,10 +346,12 @@ TEST(tsk, a_handle_may_be_awaited_by_another_goroutine) {
     alive = 0;
     co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
       auto t = rn::async(make, std::ref(alive), 6);
-      co_await g.go([](rn::join_handle<element> h) -> rn::task<> {
-        auto got = co_await h.await();
-        must(got.value() == 6);
-      }, std::move(t));
+      co_await g.go(
+          [](rn::join_handle<element> h) -> rn::task<> {
+            auto got = co_await h.await();
+            must(got.value() == 6);
+          },
+          std::move(t));
     });
   };
   everywhere(body, [&] { must(alive == 0 && element::alive() == 0); });
@@ -393,6 +407,52 @@ TEST(tsk, unwinding_cancels_tasks_whose_own_context_is_not_done) {
     auto r = co_await rn::as_result(work());
     must(r.canceled() && alive == 0 && rn::test::elapsed() == 0s);
   });
+}
+
+// TSK-13
+TEST(tsk, a_task_that_is_ignored_goes_on_and_is_joined_by_its_scope) {
+  int alive = 0, ended = 0;
+  auto body = [&]() -> rn::task<> {
+    alive = ended = 0;
+    auto scope = [&](rn::errgroup&) -> rn::task<> {
+      auto t = rn::async(
+          [](int& n, int& e) -> rn::task<> {
+            alive_here here(n);
+            co_await rn::sleep(1ms);
+            ++e;
+          },
+          std::ref(alive), std::ref(ended));
+      auto r = t.ignore();
+      must(!r && !t);
+      auto done = rn::async([] { return 7; });
+      while (!done.done()) co_await rn::yield();
+      auto there = done.ignore();
+      must(there && std::move(*there).value() == 7);
+    };
+    co_await rn::with_errgroup(scope);
+    must(ended == 1);
+  };
+  everywhere(
+      body, [&] { must(alive == 0); }, 1, false);  // a task without memory fails, and nobody hears of it
+}
+// TSK-14
+TEST(tsk, a_task_may_be_made_completed) {
+  auto body = [&]() -> rn::task<> {
+    auto t = rn::completed(element(4));
+    must(t.done());
+    auto v = co_await t.await();
+    must(v.value() == 4);
+    auto u = rn::completed(5);
+    auto r = co_await u.shutdown(rn::kill);
+    must(std::move(r).value() == 5);
+    auto w = rn::completed(element(6));
+    must(w.ignore().has_value());
+    auto dropped = rn::completed(element(7));
+    auto nothing = rn::completed();
+    co_await nothing.await();
+  };
+  everywhere(body, [&] { must(element::alive() == 0); });
+  (void)rn::completed(1);  // from anywhere
 }
 
 }  // namespace

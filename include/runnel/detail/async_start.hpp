@@ -47,11 +47,13 @@ template <class T, class F, class... A> task<T> run_owned_for_result(F f, A... a
 }
 template <class F, class... A> struct returns_by_own_frame : std::false_type {};
 template <class T, class... P, class... A>
-  requires(sizeof...(P) == sizeof...(A))
-struct returns_by_own_frame<task<T> (*)(P...), A...> : std::bool_constant<(std::is_same_v<P, A> && ...)> {};
+requires(sizeof...(P) == sizeof...(A)) struct returns_by_own_frame<task<T> (*)(P...), A...>
+    : std::bool_constant<(std::is_same_v<P, A> && ...)> {
+};
 template <class T, class... P, class... A>
-  requires(sizeof...(P) == sizeof...(A))
-struct returns_by_own_frame<task<T> (*)(P...) noexcept, A...> : std::bool_constant<(std::is_same_v<P, A> && ...)> {};
+requires(sizeof...(P) == sizeof...(A)) struct returns_by_own_frame<task<T> (*)(P...) noexcept, A...>
+    : std::bool_constant<(std::is_same_v<P, A> && ...)> {
+};
 
 template <class T, class F, class... A> task<T> make_task_root(F&& f, A&&... args) {
   using G = std::decay_t<F>;
@@ -88,12 +90,7 @@ task_use<async_task<T>> start_task(std::source_location where, F&& f, A&&... arg
   goroutine& me = opener_of_task();
   auto* t = new async_task<T>(where);
   task_use<async_task<T>> use(t);
-  struct runners_use {
-    async_task<T>* t;
-    ~runners_use() {
-      if (t) t->release();
-    }
-  } runner{t};
+  runners_use runner{t};
   // Nor from a destructor while frames are unwound: nobody would join it.
   if (me.context.load(std::memory_order_relaxed)->due() || this_processor()->unwinding) {
     std::exchange(runner.t, nullptr)->refuse();
@@ -104,6 +101,16 @@ task_use<async_task<T>> start_task(std::source_location where, F&& f, A&&... arg
   task_scope& scope = task_scope::open(me);  // last: f, where it is no coroutine, may have started tasks of its own
   cancel_node& ambient = *me.context.load(std::memory_order_relaxed);
   std::exchange(runner.t, nullptr)->start(me, ambient, scope, g.release(), body.release(), *t);
+  return use;
+}
+
+// A task that has ended, with a value.
+template <class T, class... V> task_use<async_task<T>> make_completed(V&&... value) {
+  auto* t = new async_task<T>(std::source_location());
+  task_use<async_task<T>> use(t);
+  runners_use runner{t};
+  t->result.emplace(std::forward<V>(value)...);
+  std::exchange(runner.t, nullptr)->complete();
   return use;
 }
 

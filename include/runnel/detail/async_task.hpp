@@ -25,6 +25,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -34,6 +36,22 @@ namespace runnel::detail {
 // Who is told of the end of a task that it has started itself: once, after those who wait, by the thread that ran it.
 struct task_end_hook {
   void (*ended)(task_end_hook&) noexcept;
+  std::exception_ptr not_started;  // why it never was: written before
+};
+
+// Who has a task that belongs to no scope. task_leaves() is called before anybody hears of the task's end;
+// goroutine_ended() is the last touch of anything of the task.
+class task_keeper : public goroutine_owner {
+ public:
+  virtual void task_leaves() noexcept = 0;
+
+ protected:
+  ~task_keeper() = default;
+};
+
+// Whom the errors of tasks are told that nobody takes, among the values of a context. Null: the runtime.
+struct task_errors_key {
+  using type = std::shared_ptr<const error_handler>;
 };
 
 // The states: running, then for good ended or canceled, which is without a value or an error.
@@ -45,7 +63,7 @@ struct task_end_hook {
 //      leaves the tree when the goroutine has ended, before anybody hears of the end.
 //   3. The order at the end: the goroutine, the node, the list of the scope; who waits is woken; the runner's use;
 //      the scope's count, which is the last touch of anything. So when a scope is joined its tasks are gone, or only
-//      results are left, which belong to handles.
+//      results are left, which belong to handles. The same of a keeper instead of a scope.
 //   4. Who sets x_taken takes the outcome, and nobody else.
 //
 //   x_state    written by the runner under the hashed lock (release: the outcome); read anywhere (acquire)
@@ -75,6 +93,12 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
   cancel_node& node() noexcept { return *this; }
 
   void retain() noexcept override { x_uses.fetch_add(1, std::memory_order_relaxed); }  // relaxed: a use exists already
+  // Its handle is gone.
+  void drop() noexcept {
+    if (!x_goes_on) cancel(level_cancel);
+  }
+  // It does not end with its handle. Before it starts.
+  void set_independent() noexcept { x_goes_on = true; }
   void cancel_and_release() noexcept override {
     cancel(level_cancel);
     release();
@@ -86,12 +110,64 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
   // Starts the goroutine, whose root frame is `body`. Nothing may throw any more.
   void start(goroutine& me, cancel_node& ambient, task_scope& scope, goroutine* g, promise_base* body, link& up,
              task_end_hook* hook = nullptr) noexcept {
-    if (ambient.values()) {
-      x_values = ambient.values()->shared_from_this();
-      node().set_values(x_values.get());
-    }
+    set_values(share_values(ambient.values()));
+    x_scope = &scope;
+    x_hook = hook;
     runtime_core& runtime = runtime_core::of(me);
-    node().attach(ambient);
+    set_up(runtime, ambient, g, body, up);
+    scope.add(*this);
+    runtime.core.start(g);
+  }
+  // The same of a task that belongs to a keeper, whose node is `above`, and has been given its values.
+  void start_kept(task_keeper& keeper, runtime_core& runtime, cancel_node& above, goroutine* g, promise_base* body,
+                  link& up, task_end_hook* hook) noexcept {
+    x_keeper = &keeper;
+    x_hook = hook;
+    set_up(runtime, above, g, body, up);
+    runtime.core.start(g);
+  }
+  void set_values(context_values values) noexcept {
+    x_values = std::move(values);
+    if (x_values) node().set_values(x_values.get());
+  }
+  // It never runs: its context is done, or it was refused.
+  void refuse() noexcept {
+    x_state.store(state_t::canceled, std::memory_order_release);
+    release();
+  }
+  // It has been made with a result.
+  void complete() noexcept {
+    x_state.store(state_t::ended, std::memory_order_release);
+    release();
+  }
+
+  // The root frame has ended, and the goroutine has no tasks of its own any more.
+  void end() noexcept { end_goroutine(*x_goroutine, nullptr, x_unwound); }
+  goroutine& runner() noexcept { return *x_goroutine; }
+  void set_unwound() noexcept { x_unwound = true; }
+  std::source_location where() const noexcept { return x_where; }
+
+ protected:
+  explicit async_task_base(std::source_location where) noexcept : cancel_node(form::task), x_where(where) {}
+  ~async_task_base() = default;
+  virtual void destroy() noexcept = 0;
+
+  void report_lost(std::exception_ptr error) noexcept {
+    const auto* given = find_value<task_errors_key>(x_values.get());
+    const error_handler* handler = given ? given->get() : nullptr;
+    if (auto* runtime = runtime_core::here()) return runtime->unobserved(std::move(error), x_where, handler);
+    try {
+      if (handler) return (*handler)(goroutine_error{error, x_where});
+    } catch (...) {
+      std::fputs("runnel: an error handler threw while it handled:\n", stderr);
+    }
+    std::fprintf(stderr, "runnel: an error that nobody waits for: %s (%s)\n", what_of(error).c_str(),
+                 started_at(x_where).c_str());
+  }
+
+ private:
+  void set_up(runtime_core& runtime, cancel_node& above, goroutine* g, promise_base* body, link& up) noexcept {
+    node().attach(above);
     body->cont = &up;
     body->g = g;
     g->set_leaf(body);
@@ -101,39 +177,15 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
     g->owner = this;
     g->where = x_where;
     x_goroutine = g;
-    x_scope = &scope;
-    x_hook = hook;
-    scope.add(*this);
-    runtime.core.start(g);
   }
-  // In a context that is done: it never runs.
-  void refuse() noexcept {
-    x_state.store(state_t::canceled, std::memory_order_relaxed);
-    release();
-  }
-
-  // The root frame has ended, and the goroutine has no tasks of its own any more.
-  void end() noexcept { end_goroutine(*x_goroutine, nullptr, x_unwound); }
-  goroutine& runner() noexcept { return *x_goroutine; }
-  void set_unwound() noexcept { x_unwound = true; }
-
- protected:
-  explicit async_task_base(std::source_location where) noexcept : cancel_node(form::task), x_where(where) {}
-  ~async_task_base() = default;
-  virtual void destroy() noexcept = 0;
-  const std::source_location& where() const noexcept { return x_where; }
-
-  void report_lost(std::exception_ptr error) noexcept {
-    if (auto* runtime = runtime_core::here()) return runtime->unobserved(std::move(error), x_where);
-    std::fprintf(stderr, "runnel: an error that nobody waits for: %s (%s)\n", what_of(error).c_str(),
-                 started_at(x_where).c_str());
-  }
-
- private:
-  void goroutine_ended(std::exception_ptr, bool, std::source_location) noexcept override {
+  void goroutine_ended(std::exception_ptr, bool, std::source_location where) noexcept override {
     node().detach_from_unpinned_parent();
-    task_scope& scope = *x_scope;
-    scope.remove(*this);
+    task_scope* scope = x_scope;
+    task_keeper* keeper = x_keeper;
+    if (scope)
+      scope->remove(*this);
+    else
+      keeper->task_leaves();
     woken_batch all;
     {
       park_lock::guard hold(lock(), this_processor());
@@ -146,19 +198,32 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
     all.fire();
     if (x_hook) x_hook->ended(*x_hook);
     release();
-    scope.count_down();
+    if (scope)
+      scope->count_down();
+    else
+      keeper->goroutine_ended(nullptr, false, where);
   }
   std::atomic<std::uint32_t> x_uses{2};
   std::atomic<state_t> x_state{state_t::running};
   std::atomic<bool> x_taken{false};
   std::atomic<bool> x_spent{false};
   bool x_unwound = false;  // of the runner
+  bool x_goes_on = false;  // without its handle
   list_head x_waiters;
   goroutine* x_goroutine = nullptr;
-  task_scope* x_scope = nullptr;
+  task_scope* x_scope = nullptr;  // or
+  task_keeper* x_keeper = nullptr;
   task_end_hook* x_hook = nullptr;
   context_values x_values;  // those of the ambient context, which may die first
   std::source_location x_where;
+};
+
+// The runner's use, of a task that is not yet started.
+struct runners_use {
+  async_task_base* t;
+  ~runners_use() {
+    if (t) t->release();
+  }
 };
 
 // One use of a task.

@@ -104,7 +104,9 @@ class cancel_node : public member {
     x_parent = &parent;
     parent.list(*this);
     auto level = parent.x_level.load(std::memory_order_relaxed);
-    if (level >= (shielded() ? level_kill : level_cancel)) adopt_level(parent, level);
+    if (level < (shielded() ? level_kill : level_cancel)) return;
+    std::lock_guard self(x_lock);  // a task may be cancelled before it is attached
+    adopt_level(parent, level);
   }
 
   // Leaves the tree: afterwards nobody raises, walks or reads this node. The parent is known to be alive.
@@ -184,8 +186,7 @@ class cancel_node : public member {
   // does, along this node's and its branches' edges too, and keeps the locks of the path: v does little, and neither
   // allocates nor calls anybody. It may see the same twice. Of the goroutines those are listed that have ever parked;
   // where the runtime tracks them, all that have begun.
-  template <class V>
-  void visit(V&& v, bool along_edges = true) noexcept {
+  template <class V> void visit(V&& v, bool along_edges = true) noexcept {
     cancel_node* at = this;
     at->x_lock.lock();
     v.enter(*at);
@@ -213,8 +214,7 @@ class cancel_node : public member {
       l = l->next;
     }
   }
-  template <class F>
-  void for_each_goroutine(F&& f) noexcept {
+  template <class F> void for_each_goroutine(F&& f) noexcept {
     struct visitor {
       F& f;
       void enter(cancel_node&) const noexcept {}

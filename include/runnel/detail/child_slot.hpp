@@ -75,9 +75,9 @@ struct ready_key {
 //      read by others under that. Everything else is the owner's.
 //   3. The timer means what the state says: starting: it must be ready; stopping: it is to be killed, or, if it has
 //      been, to be reported; restarting: it is to be started.
-class child_slot final : public goroutine_owner, public event_link, public order_link, public todo_link {
+class child_slot final : public task_keeper, public event_link, public order_link, public todo_link {
  public:
-  enum event : std::uint8_t { ended = 1, ready = 2, time = 4 };
+  enum event : std::uint8_t { ended = 1, ready = 2, time = 4, leaves = 8 };
 
   child_slot(supervisor_mail& m, std::shared_ptr<const child_spec> s)
       : spec(std::move(s)), pause(spec->pause), x_mail(m) {
@@ -99,6 +99,11 @@ class child_slot final : public goroutine_owner, public event_link, public order
     }
     if (owner) wake(owner);
   }
+  // Before who awaits it can ask for another one. The owner has time until it is asked, or hears of the end.
+  void task_leaves() noexcept override {
+    std::lock_guard hold(x_mail.lock);
+    put(leaves);
+  }
   void post(event e) noexcept {
     if (goroutine* owner = note(e)) wake(owner);
   }
@@ -113,12 +118,20 @@ class child_slot final : public goroutine_owner, public event_link, public order
   std::exception_ptr launch(runtime_core& runtime, cancel_node& above, const context_values& given) noexcept try {
     verdict = child_end::done;
     killed = reported = false;
+    if (spec->once) {
+      x_values = given;
+      x_node.emplace();
+      x_node->set_values(x_values.get());
+      x_node->attach(above);
+      spec->once->begin(*this, *x_node, runtime);
+      return nullptr;
+    }
     task<> root = spec->start->make(verdict);
     if (spec->handshake) {
       x_signal = std::make_shared<ready_signal>(*this);
-      x_values = bind_value<ready_key>(above.values(), x_signal);
+      x_values = bind_value<ready_key>(spec->values ? spec->values.get() : above.values(), x_signal);
     } else {
-      x_values = given;
+      x_values = spec->values ? spec->values : given;
     }
     x_node.emplace();
     x_node->set_values(x_values.get());
@@ -172,6 +185,7 @@ class child_slot final : public goroutine_owner, public event_link, public order
   child_state state = child_state::idle;
   std::uint64_t start_number = 0;
   std::uint64_t number = 0;  // of the child, among those without an id
+  bool leaving = false;      // it is a task that has ended, or is about to: its place is free
   std::size_t restarts = 0;
   std::exception_ptr last_error;
 
@@ -190,10 +204,14 @@ class child_slot final : public goroutine_owner, public event_link, public order
   };
 
   goroutine* leave(event e) noexcept {
+    put(e);
+    return x_mail.announce();
+  }
+  void put(event e) noexcept {
     events |= e;
     auto* link = static_cast<event_link*>(this);
     if (!link->linked()) x_mail.events.push_back(link);
-    return x_mail.announce();
+    x_mail.news = true;
   }
 
   supervisor_mail& x_mail;

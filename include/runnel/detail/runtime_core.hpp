@@ -192,8 +192,7 @@ class runtime_core : public goroutine_owner {
   // The threads for blocking calls; null as long as there are none.
   blocking_threads* blocking() const noexcept { return x_blocking.load(std::memory_order_acquire); }
   // Makes them where there are none. Throws what Pool's constructor throws, or shutting_down.
-  template <class Pool>
-  Pool& make_blocking() {
+  template <class Pool> Pool& make_blocking() {
     if (auto* pool = blocking()) return static_cast<Pool&>(*pool);
     std::lock_guard hold(x_ended_mutex);
     if (x_end) throw shutting_down();
@@ -225,13 +224,13 @@ class runtime_core : public goroutine_owner {
     x_failed.store(true, std::memory_order_release);
     cancel(e.error);
   }
-  // An error that nobody will join.
-  void unobserved(std::exception_ptr error, std::source_location where) noexcept {
+  // An error that nobody will join. `handler`, if given, instead of the runtime's.
+  void unobserved(std::exception_ptr error, std::source_location where,
+                  const error_handler* handler = nullptr) noexcept {
     goroutine_error e{std::move(error), where};
-    if (x_options.on_unobserved)
-      call(x_options.on_unobserved, e);
-    else
-      print("an error that nobody waits for", e);
+    if (!handler && x_options.on_unobserved) handler = &x_options.on_unobserved;
+    if (handler) return call(*handler, e);
+    print("an error that nobody waits for", e);
   }
 
   bool failed() const noexcept { return x_failed.load(std::memory_order_acquire); }
@@ -351,7 +350,7 @@ class runtime_core : public goroutine_owner {
   } catch (...) {
     return false;
   }
-  void call(const std::function<void(const goroutine_error&)>& f, const goroutine_error& e) noexcept {
+  void call(const error_handler& f, const goroutine_error& e) noexcept {
     try {
       f(e);
     } catch (...) {
@@ -393,8 +392,8 @@ class runtime_core : public goroutine_owner {
   bool x_end = false;
   std::atomic<blocking_threads*> x_blocking{nullptr};
   std::shared_ptr<blocking_threads> x_blocking_owner;  // guarded by x_ended_mutex
-  list_head x_prepared;  // guarded by x_ended_mutex
-  entry x_entry{*this};  // guarded by the_runtimes.mutex
+  list_head x_prepared;                                // guarded by x_ended_mutex
+  entry x_entry{*this};                                // guarded by the_runtimes.mutex
 };
 
 }  // namespace runnel::detail

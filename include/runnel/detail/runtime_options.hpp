@@ -21,11 +21,13 @@ struct goroutine_error {
 
 namespace detail {
 
+using error_handler = std::function<void(const goroutine_error&)>;
+
 struct runtime_options {
   // An error that left a bare go(). Null: it is printed, the root context is cancelled, and run() returns 1.
-  std::function<void(const goroutine_error&)> on_error;
+  error_handler on_error;
   // An error of a child that was joined by unwinding, or of a loser of a race. Null: it is printed.
-  std::function<void(const goroutine_error&)> on_unobserved;
+  error_handler on_unobserved;
   std::int64_t grace_ns = 5'000'000'000;           // between cancel and kill
   std::int64_t kill_grace_ns = 1'000'000'000;      // between kill and the report
   bool leak_stuck = false;                         // go on after the report; else abort

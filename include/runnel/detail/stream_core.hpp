@@ -154,6 +154,7 @@ class stream_core : public cancel_node {
       auto& s = *static_cast<stream_slot*>(l);
       --x_running;
       timed_out |= s.timed_out;
+      if (s.not_started && !x_refusal) x_refusal = s.not_started;
       add_done(s);
     }
     return timed_out;
@@ -185,9 +186,11 @@ class stream_core : public cancel_node {
       delete s;
     }
   }
-  // The consumer gives it up: what runs is cancelled, and joined by the scope.
-  void abandon() noexcept {
-    cancel_tasks();
+  // Why a task of it could not be started; null if all were.
+  std::exception_ptr take_refusal() noexcept { return std::exchange(x_refusal, nullptr); }
+  // The consumer gives it up: what runs is cancelled, and joined by the scope or whoever has started it.
+  void abandon(bool cancels) noexcept {
+    if (cancels) cancel_tasks();
     unlink(&x_keeper);
     release();
   }
@@ -224,6 +227,7 @@ class stream_core : public cancel_node {
   fifo x_done;  // ended, and not delivered; where the order is that of the ends
   std::size_t x_inputs = 0;
   std::size_t x_running = 0;
+  std::exception_ptr x_refusal;
   const std::size_t x_at_most;
   const bool x_ordered;
   goroutine* const x_consumer;

@@ -6,6 +6,7 @@
 #include <runnel/detail/async_start.hpp>
 #include <runnel/detail/async_task.hpp>
 #include <runnel/detail/call_result.hpp>
+#include <runnel/detail/prepared_task.hpp>
 #include <runnel/detail/select_case.hpp>
 #include <runnel/detail/select_operation.hpp>
 #include <runnel/detail/stream_core.hpp>
@@ -57,12 +58,18 @@ template <class In, class T> class stream_item {
 
 namespace detail {
 
+template <class O> inline constexpr bool is_stream_option = false;
+
 struct stream_settings {
   std::size_t at_most = 0;  // 0: as many as there are processors
   bool in_order = true;
   bool limited = false;
   std::int64_t limit_ns = 0;
   bool kill_on_timeout = false;
+  std::shared_ptr<task_host> host;  // who starts and joins the tasks; null: the scope
+  bool linked = true;               // they are cancelled with the stream
+
+  template <class O> static constexpr bool takes = is_stream_option<O>;
 };
 
 template <class T, class F, class In> task<T> call_with(const F& f, In& input) {
@@ -96,6 +103,7 @@ template <class Source, class F> class stream_state final : public stream_core {
     try {
       for (bool waited = false;; waited = true) {
         bool timed_out = collect();
+        if (auto why = take_refusal()) std::rethrow_exception(std::move(why));
         if (timed_out && !x_settings.kill_on_timeout) throw deadline_exceeded();
         if (waited)  // what was waited for is delivered before more is pulled
           if (stream_slot* s = take()) co_return deliver(s);
@@ -127,12 +135,17 @@ template <class Source, class F> class stream_state final : public stream_core {
       if (running() == 0) break;
       co_await stream_wait(*this);
     }
+    (void)take_refusal();
     drop_done();
   }
-  void drop_source() noexcept { x_source.reset(); }
+  // The consumer gives it up.
+  void give_up() noexcept {
+    x_source.reset();
+    abandon(x_settings.linked);
+  }
 
  private:
-  static constexpr bool pulls_from_channel = requires(Source& s) { s.channel(); };
+  static constexpr bool pulls_from_channel = requires(Source & s) { s.channel(); };
 
   struct slot final : stream_slot {
     input in;
@@ -205,15 +218,20 @@ template <class Source, class F> class stream_state final : public stream_core {
     }
     auto* t = new async_task<value>(std::source_location::current());
     s.run = task_use<async_task<value>>(t);
-    struct runners_use {
-      async_task<value>* t;
-      ~runners_use() {
-        if (t) t->release();
-      }
-    } runner{t};
-    auto g = std::make_unique<goroutine>();
+    runners_use runner{t};
+    std::unique_ptr<goroutine> g;
+    if (!x_settings.host) g = std::make_unique<goroutine>();
     task<value> body = x_settings.limited ? call_with_limit<value>(x_f, s.in, x_settings.limit_ns, s.timed_out)
                                           : call_with<value>(x_f, s.in);
+    if (x_settings.host) {
+      t->set_values(x_settings.host->values(values()));
+      if (!x_settings.linked) t->set_independent();
+      auto prepared = std::make_unique<prepared_task>(*t, std::move(body), &s);
+      runner.t = nullptr;
+      add(*made.release());
+      count_started();
+      return x_settings.host->start(std::move(prepared));
+    }
     add(*made.release());
     count_started();
     std::exchange(runner.t, nullptr)->start(consumer(), *this, scope(), g.release(), body.release(), *t, &s);

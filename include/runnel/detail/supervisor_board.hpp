@@ -106,7 +106,7 @@ class supervisor_board {
       child_slot& s = in_order(l);
       ++n.specs;
       ++(s.spec->is_supervisor ? n.supervisors : n.workers);
-      if (has_goroutine(s.state)) ++n.active;
+      if (has_goroutine(s.state) && !s.leaving) ++n.active;
     }
     return n;
   }
@@ -131,7 +131,12 @@ class supervisor_board {
   // ---- for the owner, who alone writes x_phase, and so reads it as it likes
 
   bool stopping() const noexcept { return x_phase == phase::stopping; }
-  std::size_t size() const noexcept { return x_size; }
+  // How many places its children take.
+  std::size_t size() const noexcept { return x_size - x_leaving; }
+  void leaves(child_slot& s) noexcept {
+    std::lock_guard hold(x_view);
+    if (!std::exchange(s.leaving, true)) ++x_leaving;
+  }
   void show(child_slot& s, child_state state) noexcept {
     std::lock_guard hold(x_view);
     s.state = state;
@@ -173,6 +178,7 @@ class supervisor_board {
       std::lock_guard hold(x_view);
       unlink(link_of(s));
       --x_size;
+      if (s.leaving) --x_leaving;
     }
     delete &s;
   }
@@ -248,6 +254,7 @@ class supervisor_board {
  private:
   mutable std::mutex x_view;
   std::size_t x_size = 0;
+  std::size_t x_leaving = 0;  // of those
   list_head x_calls;
   std::unordered_map<std::string_view, child_slot*> x_by_id;
   std::unordered_map<std::uint64_t, child_slot*> x_by_number;

@@ -37,9 +37,12 @@ struct supervisor_call : list_link {
 
   explicit supervisor_call(kind_t k) noexcept : kind(k) {}
 
+  static std::exception_ptr refusal(child_outcome o) noexcept { return std::make_exception_ptr(task_refused(o)); }
+
   // The last touch of the supervisor, which gives it up. Not under a lock.
   void settle(child_outcome o, std::exception_ptr e = nullptr) noexcept {
     std::shared_ptr<supervisor_call> self = std::move(queued);
+    if (spec && spec->once && (e || o != child_outcome::ok)) spec->once->refuse(e ? e : refusal(o));
     woken_batch all;
     {
       park_lock::guard hold(hashed_lock(this), nullptr);

@@ -7,10 +7,9 @@
 #include <runnel/detail/child_slot.hpp>
 #include <runnel/detail/context_ops.hpp>
 #include <runnel/detail/intrusive_list.hpp>
-#include <runnel/detail/restart_window.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/supervisor_call.hpp>
-#include <runnel/detail/supervisor_rounds.hpp>
+#include <runnel/detail/supervisor_restarts.hpp>
 #include <runnel/otp/supervision.hpp>
 
 #include <cstdint>
@@ -30,11 +29,13 @@ namespace runnel::detail {
 //   1. One goroutine, the owner, calls begin(), step() and end(). Nothing in step() throws or waits.
 //   2. While there is a round, exits, pauses that are over, and calls wait; a cancellation does not.
 //   3. Once it is stopping nothing starts. It has ended when no slot has a goroutine.
-class supervisor_core final : public supervisor_rounds {
+class supervisor_core final : public supervisor_restarts {
  public:
   enum class next_step : std::uint8_t { wait, more, finished };
 
-  explicit supervisor_core(const supervisor_options& options) noexcept : supervisor_rounds(options) {}
+  explicit supervisor_core(const supervisor_options& options) noexcept : supervisor_restarts(options) {}
+
+  const std::shared_ptr<const error_handler>& errors() const noexcept { return x_options.on_error; }
 
   // A child that each run begins with. Throws misuse_error and bad_alloc, with no effect.
   void add(std::shared_ptr<const child_spec> spec) {
@@ -122,21 +123,7 @@ class supervisor_core final : public supervisor_rounds {
   }
 
  private:
-  enum class round : std::uint8_t { none, initial, restart, call, shutdown };
-  struct end_t {
-    enum class kind_t : std::uint8_t { stopped, start_failed, gave_up } kind = kind_t::stopped;
-    std::shared_ptr<const child_spec> spec;
-    std::exception_ptr error;
-  };
   static constexpr int longest_step = 64;
-  bool is_group() const noexcept { return x_options.strategy != restart_strategy::one; }
-  // After s; or all but s.
-  template <class F> void for_siblings(child_slot& s, F&& f) noexcept {
-    list_link* from = x_options.strategy == restart_strategy::rest ? link_of(s)->next : x_order.first();
-    for (list_link* l = from; l != x_order.end(); l = l->next)
-      if (child_slot& other = in_order(l); &other != &s) f(other);
-  }
-
   // ---- rounds
 
   void round_done() noexcept override {
@@ -158,6 +145,7 @@ class supervisor_core final : public supervisor_rounds {
     if (h.killed) all_are_killed();
     if (!h.slot) return h.cancelled || h.killed;
     child_slot& s = *h.slot;
+    if (h.events & child_slot::leaves) leaves(s);
     if ((h.events & child_slot::ready) && s.state == child_state::starting) started(s);
     if (h.events & child_slot::ended)
       ended(s);
@@ -193,8 +181,8 @@ class supervisor_core final : public supervisor_rounds {
     bool stops = !error && s.verdict == child_end::stop_supervisor;
     bool again = s.spec->restart == permanent || (s.spec->restart == transient && error && !is_orderly(error));
     if (!error && s.verdict != child_end::done) again = false;
+    if (error && (!again || x_options.on_error)) tell(error, s.spec->where);
     if (again) return restart(s, std::move(error));
-    if (error) x_runtime->unobserved(std::move(error), s.spec->where);
     bool significant = s.spec->is_significant;
     put_down(s);
     if (stops || (significant && ends_with_significant())) begin_shutdown();
@@ -204,58 +192,6 @@ class supervisor_core final : public supervisor_rounds {
     for (list_link* l = x_order.first(); l != x_order.end(); l = l->next)
       if (child_slot& s = in_order(l); s.spec->is_significant && s.state != child_state::idle) return false;
     return true;
-  }
-
-  // ---- restarts
-
-  // False: it gives up.
-  bool count_restart(child_slot& s, const std::exception_ptr& error) noexcept {
-    if (x_window.count(x_runtime->core.now(), s.spec, error)) return true;
-    show(s, child_state::idle);
-    finish(end_t{end_t::kind_t::gave_up, s.spec, error});
-    return false;
-  }
-  void restart(child_slot& s, std::exception_ptr error) noexcept {
-    if (!count_restart(s, error)) return;
-    show(s, child_state::restarting);
-    if (s.pause && x_runtime->core.now() - s.started_at >= s.pause->max().count()) s.pause->reset();
-    if (is_group()) {
-      for_siblings(s, [&](child_slot& other) { take_down(other); });
-      x_round = round::restart;
-      begin_round(whole(), work::stop);
-    }
-    pause_then_start(s);
-  }
-  // With its sibling; to be started again with it.
-  void take_down(child_slot& s) noexcept {
-    if (s.state == child_state::idle) return show(s, child_state::restarting);
-    if (s.state != child_state::running) return;
-    s.stop_next = true;
-    s.start_again = s.spec->restart != temporary;
-  }
-  void pause_then_start(child_slot& s) noexcept {
-    if (is_group()) {
-      if (x_culprit) forget_pause(*x_culprit);  // of a round that begins anew, further up
-      x_culprit = &s;
-    }
-    std::int64_t pause = s.pause ? s.pause->next().count() : 0;
-    if (pause > 0) return s.set_timer(*x_runtime, pause);
-    s.due = true;
-    x_todo.push_back(static_cast<todo_link*>(&s));
-  }
-  void forget_pause(child_slot& s) noexcept {
-    s.clear_timer(*x_runtime);
-    if (std::exchange(s.due, false)) unlink(static_cast<todo_link*>(&s));
-    if (x_culprit == &s) x_culprit = nullptr;
-  }
-  // The pause is over: of s, or of all that have been taken down.
-  void start_waiting(child_slot& s) noexcept {
-    x_round = round::restart;
-    s.start_next = s.state == child_state::restarting;
-    if (!is_group()) return begin_round(only(s), work::start);
-    for (list_link* l = x_order.first(); l != x_order.end(); l = l->next)
-      if (child_slot& other = in_order(l); other.state == child_state::restarting) other.start_next = true;
-    begin_round(whole(), work::start);
   }
 
   void start_ignored() noexcept override { x_call_outcome = child_outcome::ignored; }
@@ -352,7 +288,7 @@ class supervisor_core final : public supervisor_rounds {
 
   // ---- the end
 
-  void finish(end_t how) noexcept {
+  void finish(end_t how) noexcept override {
     if (!stopping()) x_end = std::move(how);
     begin_shutdown();
   }
@@ -383,10 +319,7 @@ class supervisor_core final : public supervisor_rounds {
   level_hook x_on_cancel{x_mail, &supervisor_mail::cancelled};
   level_hook x_on_kill{x_mail, &supervisor_mail::killed};
   std::shared_ptr<ready_signal> x_tell_ready;
-  restart_window x_window;
-  round x_round = round::none;
   bool x_calls_next = false;
-  child_slot* x_culprit = nullptr;    // for whose pause a group waits
   supervisor_call* x_call = nullptr;  // that the round is for
   child_outcome x_call_outcome = child_outcome::ok;
   std::exception_ptr x_call_error;

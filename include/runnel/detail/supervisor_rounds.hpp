@@ -16,6 +16,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <utility>
 
 namespace runnel::detail {
@@ -29,6 +30,7 @@ struct supervisor_options {
   std::size_t max_restarts = 3;
   std::int64_t window_ns = 5'000'000'000;
   std::size_t max_children = SIZE_MAX;
+  std::shared_ptr<const error_handler> on_error;  // of children; null: the runtime's
   bool dynamic = false;  // children have no ids, are stopped together, and are not kept when they have ended
 };
 
@@ -182,7 +184,11 @@ class supervisor_rounds : public supervisor_board {
   void report_unobserved(child_slot& s) noexcept {
     if (!s.error) return;
     show_error(s, s.error);
-    x_runtime->unobserved(std::exchange(s.error, nullptr), s.spec->where);
+    tell(std::exchange(s.error, nullptr), s.spec->where);
+  }
+  // An error that nobody else hears of.
+  void tell(std::exception_ptr error, std::source_location where) noexcept {
+    x_runtime->unobserved(std::move(error), where, x_options.on_error.get());
   }
   static void report_stuck(child_slot& s) noexcept {
     if (std::exchange(s.reported, true)) return;

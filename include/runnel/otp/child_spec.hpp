@@ -4,6 +4,8 @@
 #pragma once
 
 #include <runnel/compiler.hpp>
+#include <runnel/detail/context_node.hpp>
+#include <runnel/detail/prepared_task.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
 #include <runnel/error.hpp>
@@ -175,7 +177,9 @@ struct child_spec {
   bool is_supervisor = false;
   std::optional<backoff> pause;
   std::optional<wait_ready> handshake;
-  mutable std::unique_ptr<const child_start, child_start::deleter> start;  // until forget()
+  mutable std::unique_ptr<const child_start, child_start::deleter> start;  // until forget(); or
+  mutable std::unique_ptr<prepared_task> once;                             // with a handle; it is temporary
+  context_values values;                                                   // that it is started with; null: as others
   std::source_location where;
 
   void set(restart_policy r) noexcept { restart = r; }
@@ -192,7 +196,10 @@ struct child_spec {
   void set(const wait_ready& w) noexcept { handshake = w; }
 
   // It is started once only (DYN-07). The owner of the one supervisor that has it.
-  void forget() const noexcept { start.reset(); }
+  void forget() const noexcept {
+    start.reset();
+    once.reset();
+  }
   // "child \"db\"", for sentences.
   std::string name() const { return id.empty() ? "a child without an id" : "child \"" + id + "\""; }
 
@@ -247,16 +254,19 @@ template <child_option O, class... Rest> void finish_spec(child_spec& spec, O&& 
 }
 
 // Throws: bad_alloc, what copying the callable and its arguments throws, and misuse_error.
-template <class... A>
-std::shared_ptr<const child_spec> make_spec(std::source_location where, std::string_view id, A&&... options_f_args) {
-  auto spec = std::make_shared<child_spec>();
-  spec->id = id;
-  spec->where = where;
+template <class... A> void complete_spec(const std::shared_ptr<child_spec>& spec, A&&... options_f_args) {
   finish_spec(*spec, std::forward<A>(options_f_args)...);
   if (spec->is_significant && spec->restart == permanent)
     throw misuse_error("runnel: " + spec->name() +
                        " is significant and permanent: one that is always restarted never ends for good; make it "
                        "transient or temporary");
+}
+template <class... A>
+std::shared_ptr<child_spec> make_spec(std::source_location where, std::string_view id, A&&... options_f_args) {
+  auto spec = std::make_shared<child_spec>();
+  spec->id = id;
+  spec->where = where;
+  complete_spec(spec, std::forward<A>(options_f_args)...);
   return spec;
 }
 

@@ -49,6 +49,13 @@ concept dynamic_supervisor_option =
 
 inline void set_option(supervisor_options& o, const max_children& m) noexcept { o.max_children = m.count(); }
 
+template <class... O> supervisor_options dynamic_options(const O&... options) noexcept {
+  supervisor_options all;
+  all.dynamic = true;
+  (set_option(all, options), ...);
+  return all;
+}
+
 }  // namespace detail
 
 /// A handle to a dynamic_supervisor, which is one itself. Copies share it, and none keeps it alive: once it is gone
@@ -83,18 +90,22 @@ class dynamic_supervisor_ref {
  protected:
   explicit dynamic_supervisor_ref(const std::shared_ptr<detail::supervisor_core>& core) noexcept : x_link(core) {}
 
- private:
-  template <class... A> start_request start_at(std::source_location where, A&&... options_f_args) {
-    detail::refuse_hazardous<A...>();
-    auto call = std::make_shared<detail::supervisor_call>(detail::supervisor_call::kind_t::start);
-    call->spec = detail::make_spec(where, {}, std::forward<A>(options_f_args)...);
-    if (call->spec->is_significant)
+  template <class... A> start_request start(std::shared_ptr<detail::child_spec> spec, A&&... options_f_args) {
+    detail::complete_spec(spec, std::forward<A>(options_f_args)...);
+    if (spec->is_significant)
       throw misuse_error("runnel: children of a dynamic_supervisor are not significant: it does not stop with them");
-    x_link.submit(call);
-    return start_request(std::move(call));
+    return start_request(x_link.submit_start(std::move(spec)));
   }
 
   detail::supervisor_link x_link;
+
+ private:
+  template <class... A> start_request start_at(std::source_location where, A&&... options_f_args) {
+    detail::refuse_hazardous<A...>();
+    auto spec = std::make_shared<detail::child_spec>();
+    spec->where = where;
+    return start(std::move(spec), std::forward<A>(options_f_args)...);
+  }
 };
 
 /// A supervisor of children that are started while it runs, and have no ids: one_for_one, any number of them. When it
@@ -113,7 +124,7 @@ class dynamic_supervisor : public dynamic_supervisor_ref {
   /// Options: rn::max_restarts, rn::max_children. Throws: bad_alloc.
   template <detail::dynamic_supervisor_option... O>
   explicit dynamic_supervisor(const O&... options)
-      : dynamic_supervisor(std::make_shared<detail::supervisor_core>(collect(options...))) {}
+      : dynamic_supervisor(std::make_shared<detail::supervisor_core>(detail::dynamic_options(options...))) {}
   dynamic_supervisor(dynamic_supervisor&&) noexcept = default;
   dynamic_supervisor& operator=(dynamic_supervisor&&) noexcept = default;
 
@@ -134,12 +145,6 @@ class dynamic_supervisor : public dynamic_supervisor_ref {
  private:
   explicit dynamic_supervisor(std::shared_ptr<detail::supervisor_core> core) noexcept
       : dynamic_supervisor_ref(core), x_core(std::move(core)) {}
-  template <class... O> static detail::supervisor_options collect(const O&... options) noexcept {
-    detail::supervisor_options all;
-    all.dynamic = true;
-    (detail::set_option(all, options), ...);
-    return all;
-  }
 
   std::shared_ptr<detail::supervisor_core> x_core;
 };

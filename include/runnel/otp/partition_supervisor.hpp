@@ -15,6 +15,7 @@
 #include <atomic>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <source_location>
@@ -59,14 +60,43 @@ void finish_partition(child_spec& spec, std::size_t index, const O&, const Rest&
   finish_partition(spec, index, rest...);
 }
 
+// A run begins with all partitions, so its end gives the next one's keys to all of them. A resize that an end comes
+// between to finds that another run counts, and begins anew.
 struct partition_state {
-  // What keys are divided by. Written by resize(), under `resizing`; read anywhere. relaxed: it publishes nothing, for
-  // who is given a partition finds it as it finds any child.
+  // What keys are divided by. Written by resize(), under `resizing`, and by the end of a run; read anywhere. relaxed:
+  // it publishes nothing, for who is given a partition finds it as it finds any child.
   std::atomic<std::size_t> active;
+  // How many runs have ended. seq_cst, with `active` where resize() writes that: either the end's value of `active` is
+  // the last one, or resize() sees that there was an end.
+  std::atomic<std::uint64_t> ends{0};
   const std::size_t all;
   mutex resizing;
   explicit partition_state(std::size_t n) noexcept : active(n), all(n) {}
+  void run_ends() noexcept {
+    active.store(all, std::memory_order_seq_cst);
+    ends.fetch_add(1, std::memory_order_seq_cst);
+  }
 };
+
+// Runs the supervisor of the partitions.
+inline task<> run_partitions(std::shared_ptr<partition_state> state, task<> run) {
+  struct at_end {
+    partition_state& state;
+    bool has_run = true;
+    explicit at_end(partition_state& s) noexcept : state(s) {}
+    at_end(const at_end&) = delete;
+    at_end& operator=(const at_end&) = delete;
+    ~at_end() {
+      if (has_run) state.run_ends();
+    }
+  } end(*state);
+  try {
+    co_await std::move(run);
+  } catch (const misuse_error&) {  // another one is under way
+    end.has_run = false;
+    throw;
+  }
+}
 
 }  // namespace detail
 
@@ -94,7 +124,8 @@ class partition_supervisor_ref {
   std::size_t partition_count() const noexcept { return x_state->active.load(std::memory_order_relaxed); }
 
   /// Changes how many partitions run, from 0 to as many as it was made with: fewer first get no more keys and are then
-  /// stopped; more are first started and then get keys. One after another, where several are asked for.
+  /// stopped; more are first started and then get keys. One after another, where several are asked for. A supervisor
+  /// that has ended, and one that runs again, has all of them.
   ///
   /// Returns: how many there were. Throws: misuse_error for more than it was made with; child_start_error if one does
   /// not start: those before it are started, and have keys.
@@ -113,20 +144,30 @@ class partition_supervisor_ref {
  protected:
   partition_supervisor_ref(supervisor_ref children, std::size_t n)
       : x_children(std::move(children)), x_state(std::make_shared<detail::partition_state>(n)) {}
+  const std::shared_ptr<detail::partition_state>& shared() const noexcept { return x_state; }
 
  private:
   static task<std::size_t> resize_to(std::shared_ptr<detail::partition_state> state, supervisor_ref children,
                                      std::size_t n) {
     auto guard = co_await state->resizing.lock();
-    std::size_t before = state->active.load(std::memory_order_relaxed);
-    if (n < before) state->active.store(n, std::memory_order_relaxed);
-    for (std::size_t i = before; i > n; --i) (void)co_await children.terminate_child(std::to_string(i - 1));
-    for (std::size_t i = before; i < n; ++i) {
-      child_outcome started = co_await children.restart_child(std::to_string(i));
-      if (started == child_outcome::not_running) break;
-      state->active.store(i + 1, std::memory_order_relaxed);
+    const std::size_t first = state->active.load(std::memory_order_relaxed);
+    for (std::size_t before = first;; before = state->all) {
+      const std::uint64_t ends = state->ends.load(std::memory_order_seq_cst);
+      bool runs = true;
+      if (n < before) state->active.store(n, std::memory_order_seq_cst);
+      for (std::size_t i = before; runs && i > n; --i) {
+        child_outcome stopped = co_await children.terminate_child(std::to_string(i - 1));
+        runs = stopped != child_outcome::not_running;
+      }
+      for (std::size_t i = before; runs && i < n; ++i) {
+        child_outcome started = co_await children.restart_child(std::to_string(i));
+        runs = started != child_outcome::not_running;
+        if (runs) state->active.store(i + 1, std::memory_order_seq_cst);
+      }
+      if (runs && state->ends.load(std::memory_order_seq_cst) == ends) co_return first;
+      state->active.store(state->all, std::memory_order_seq_cst);
+      if (!runs) co_return first;
     }
-    co_return before;
   }
 
   supervisor_ref x_children;
@@ -153,13 +194,18 @@ class partition_supervisor : public partition_supervisor_ref {
   partition_supervisor& operator=(partition_supervisor&&) noexcept = default;
 
   /// As supervisor::run.
-  [[nodiscard("co_await it: run() alone starts nothing")]] task<> run() { return x_supervisor.run(); }
+  [[nodiscard("co_await it: run() alone starts nothing")]] task<> run() {
+    return detail::run_partitions(shared(), x_supervisor.run());
+  }
   [[nodiscard("co_await it")]] task<> operator()() { return run(); }
 
   /// A handle for others.
   partition_supervisor_ref ref() const noexcept { return *this; }
   /// For the layers above.
-  auto as_child() && { return std::move(x_supervisor).as_child(); }
+  auto as_child() && {
+    return
+        [state = shared(), run = std::move(x_supervisor).as_child()] { return detail::run_partitions(state, run()); };
+  }
 
  private:
   partition_supervisor(supervisor s, std::size_t n)

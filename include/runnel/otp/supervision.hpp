@@ -99,6 +99,20 @@ class RUNNEL_SHARED restart_limit_error : public supervisor_error {
   std::vector<restart_reason> x_reasons;
 };
 
+/// A task_supervisor has not started a task: it had max_children (`too_many`), or does not run (`not_running`).
+class RUNNEL_SHARED task_refused : public std::exception {
+ public:
+  explicit task_refused(child_outcome why) noexcept : x_outcome(why) {}
+  child_outcome outcome() const noexcept { return x_outcome; }
+  const char* what() const noexcept override {
+    return x_outcome == child_outcome::too_many ? "runnel: a task is refused: there are max_children already"
+                                                : "runnel: a task is refused: its supervisor does not run";
+  }
+
+ private:
+  child_outcome x_outcome;
+};
+
 /// A child was not ready in time.
 class RUNNEL_SHARED not_ready : public timeout_error {
  public:

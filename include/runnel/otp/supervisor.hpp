@@ -169,8 +169,22 @@ class supervisor_link {
     if (auto core = x_core.lock()) return core->enqueue(std::move(call));
     call->settle(child_outcome::not_running);
   }
+  std::shared_ptr<supervisor_call> submit_start(std::shared_ptr<const child_spec> spec) const {
+    auto call = std::make_shared<supervisor_call>(supervisor_call::kind_t::start);
+    call->spec = std::move(spec);
+    submit(call);
+    return call;
+  }
   void check(const child_spec& spec) const {
     if (auto core = x_core.lock()) core->check(spec);
+  }
+  // Of what is started from a context with these values. Throws bad_alloc.
+  context_values values_for_task(const context_value* of_caller) const {
+    auto core = x_core.lock();
+    context_values values = values_for_kept(of_caller, core ? core->errors() : nullptr);
+    const auto* above = find_value<ready_key>(values.get());
+    if (above && *above) values = bind_value<ready_key>(values.get(), nullptr);  // it is not the caller
+    return values;
   }
   std::vector<child_info> children() const {
     std::vector<child_info> all;
