@@ -44,9 +44,9 @@ rn::task<> go_and_forget(shop& s) {
   co_await s.mail_failed.wait();
 }
 
-// Elixir: children of a supervisor. It starts the mail again, with a pause, until it has gone; it is stopped before
+// Elixir: children of a Task.Supervisor. It starts the mail again, with a pause, until it has gone; it is stopped before
 // what it stands on, the last first, and each child has its own time to end.
-rn::task<> supervised(rn::dynamic_supervisor_ref background, shop& s) {
+rn::task<> supervised(rn::task_supervisor_ref background, shop& s) {
   auto cache = co_await background.start_child(rn::temporary, rn::shutdown(1s), refresh_cache, std::ref(s));
   auto mail = co_await background.start_child(rn::transient, rn::backoff(1ms, 1s), send_mail, std::ref(s));
   if (!cache || !mail) throw std::runtime_error("nothing can be started any more");
@@ -70,7 +70,7 @@ int main() {
 
   std::puts("supervised:");
   shop two;
-  rn::dynamic_supervisor background;
+  rn::task_supervisor background;
   auto ref = background.ref();
   rn::supervisor all(rn::one_for_one, rn::auto_shutdown(rn::any_significant));
   all.child("background", std::move(background))
