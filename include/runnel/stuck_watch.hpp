@@ -28,6 +28,7 @@
 #include <thread>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 namespace runnel {
 
@@ -74,10 +75,11 @@ inline bool is_internal(const wait_info& w) noexcept {
     case kind::channel:
     case kind::gone:
     case kind::nil:
-    case kind::select:  // its timers are timers
     case kind::group:
     case kind::fork_join:
       return true;
+    case kind::select:  // its timers are timers; one that asks a context may wait for a signal
+      return w.reason != reason::done;
     case kind::timer:
       return w.for_ever;
     case kind::other:  // who waits for a context to be done may wait for a signal
@@ -103,7 +105,8 @@ class stuck_finder {
   }
   void look_for_deadlock() {
     auto quiet = when_quiet();
-    if (!quiet || *quiet != std::exchange(x_quiet, quiet.value_or(0)) || x_told_at == quiet) return;
+    const auto before = std::exchange(x_quiet, quiet.value_or(0));
+    if (!quiet || *quiet != before || x_told_at == quiet) return;
     census found(x_runtime);
     if (found.left_out != 0 || found.goroutines() == 0) return;
     for (const census_entry& e : found.entries)
@@ -117,15 +120,17 @@ class stuck_finder {
     census found(x_runtime);
     wait_teller tell(x_runtime.core.now());
     std::unordered_set<std::uint64_t> now;
+    std::vector<std::string> news;
     for (const census_entry& e : found.entries) {
       if (e.waits.kind != wait_info::kind_t::gone) continue;
       std::uint64_t number = x_runtime.tracker->find(e.id).number;
       now.insert(number);
       if (!x_gone.contains(number))
-        x_tell({false, "runnel: leak: goroutine " + std::to_string(number) + ", started at " + place_text(e.where) +
-                           ", waits " + tell(e.waits) + ": only a cancellation ends that"});
+        news.push_back("runnel: leak: goroutine " + std::to_string(number) + ", started at " + place_text(e.where) +
+                       ", waits " + tell(e.waits) + ": only a cancellation ends that");
     }
     x_gone = std::move(now);
+    for (auto& text : news) x_tell({false, std::move(text)});
   }
 
  private:
@@ -134,6 +139,7 @@ class stuck_finder {
   // All that was ever resumed, if nothing runs, and no timer or guard will change that.
   std::optional<std::uint64_t> when_quiet() noexcept {
     if (external_guard::held().load(std::memory_order_acquire) != 0) return std::nullopt;
+    if (x_runtime.closing()) return std::nullopt;  // a shutdown ends every wait, by a kill at last
     scheduler_core& core = x_runtime.core;
     if (!core.all_idle() || core.anything_injected() || !x_runtime.timers.empty()) return std::nullopt;
     std::uint64_t resumes = 1;

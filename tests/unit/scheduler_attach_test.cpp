@@ -282,6 +282,31 @@ TEST(scheduler, long_turns_let_sleepers_in_after_a_few_of_them) {
   EXPECT_LE(longest_wait, 6);
 }
 
+TEST(scheduler, long_turns_of_many_let_sleepers_in_before_all_had_theirs) {
+  constexpr int many = 40;
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  int turns = 0, longest_wait = 0;
+  for (int i = 0; i < many; ++i)
+    sched.go([&]() -> rn::task<> {
+      while (turns < 500) {
+        ++turns;
+        for (auto end = clock::now() + 1ms; clock::now() < end;) continue;
+        co_await rn::yield();
+      }
+    });
+  sched.go([&]() -> rn::task<> {
+    while (turns < 400) {
+      int begin = turns;
+      co_await rn::sleep(1ms);
+      if (begin >= 150) longest_wait = std::max(longest_wait, turns - begin);  // by then it is known how long they are
+    }
+  });
+  io.run();
+  EXPECT_GE(longest_wait, 1);
+  EXPECT_LE(longest_wait, 10);
+}
+
 // The library's own timers too.
 TEST(scheduler, a_saturated_pool_serves_sleepers) {
   asio::io_context io(1);

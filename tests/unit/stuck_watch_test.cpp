@@ -12,6 +12,7 @@
 #include <runnel/runtime.hpp>
 #include <runnel/select.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/with_context.hpp>
 #include <runnel/sync/mutex.hpp>
 
 #include "support/gate.hpp"
@@ -140,6 +141,45 @@ TEST(stuck_watch, who_waits_for_a_context_to_be_done_is_none) {
   });
   expect_none(rt, waits);
 }
+// The usual shape of a server: a signal may end it.
+TEST(stuck_watch, a_select_that_asks_a_context_is_none) {
+  std::atomic<bool> waits = false;
+  rn::runtime rt(rn::threads(1), tracked());
+  rt.go([&]() -> rn::task<> {
+    rn::chan<int> jobs(0);
+    waits = true;
+    co_await rn::select(rn::on(jobs.recv(), [](auto) {}), rn::on(rn::this_context().done(), [] {}));
+  });
+  expect_none(rt, waits);
+}
+TEST(stuck_watch, two_looks_with_a_guard_between_them_are_not_two_in_a_row) {
+  std::atomic<bool> waits = false;
+  rn::runtime rt(rn::threads(1), tracked());
+  rt.go(receive_then_say, rn::chan<int>(0), std::ref(waits));
+  EXPECT_TRUE(wait_until([&] { return waits && rt.core().core.all_idle(); }));
+  looker l(rt);
+  l.look(rt, 1);
+  {
+    rn::external_guard guard;
+    l.look(rt, 1);
+  }
+  l.look(rt, 1);
+  EXPECT_TRUE(l.reports.empty());
+  l.look(rt, 1);
+  EXPECT_EQ(l.reports.size(), 1u);
+}
+TEST(stuck_watch, a_shutdown_is_none) {
+  std::atomic<bool> waits = false;
+  rn::chan<int> ch(0);
+  rn::runtime rt(rn::threads(1), tracked().grace(1ms));
+  rt.go([&]() -> rn::task<> { co_await rn::shield(receive_then_say(ch, waits)); });
+  EXPECT_TRUE(wait_until([&] { return waits.load(); }));
+  rt.core().refuse_new();  // as a shutdown begins
+  looker l(rt);
+  l.look(rt, 5);
+  EXPECT_TRUE(l.reports.empty());
+}
+
 TEST(stuck_watch, an_external_guard_says_that_somebody_else_will_go_on) {
   std::atomic<bool> waits = false;
   rn::runtime rt(rn::threads(1), tracked());

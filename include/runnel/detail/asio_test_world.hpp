@@ -72,6 +72,7 @@ class asio_test_world final : public asio_world,
   void close() noexcept {
     x_open.store(false, std::memory_order_relaxed);
     x_handlers.clear();
+    shutdown();  // of the services: a strand's queue refers to the strand, and that to us
   }
 
   boost::asio::any_io_executor get_executor() const override;

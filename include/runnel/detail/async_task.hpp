@@ -123,6 +123,7 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
                   link& up, task_end_hook* hook) noexcept {
     x_keeper = &keeper;
     x_hook = hook;
+    if (!x_values) set_values(share_values(above.values()));  // its errors may be told after its supervisor's end
     set_up(runtime, above, g, body, up);
     runtime.core.start(g);
   }

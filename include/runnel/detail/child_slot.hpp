@@ -126,12 +126,13 @@ class child_slot final : public task_keeper, public event_link, public order_lin
       spec->once->begin(*this, *x_node, runtime);
       return nullptr;
     }
+    const context_values& from = spec->values ? spec->values : given;
     task<> root = spec->start->make(verdict);
     if (spec->handshake) {
       x_signal = std::make_shared<ready_signal>(*this);
-      x_values = bind_value<ready_key>(spec->values ? spec->values.get() : above.values(), x_signal);
+      x_values = bind_value<ready_key>(from ? from.get() : above.values(), x_signal);
     } else {
-      x_values = spec->values ? spec->values : given;
+      x_values = from;
     }
     x_node.emplace();
     x_node->set_values(x_values.get());

@@ -77,6 +77,7 @@ class task_host {
 // to be taken for, and whom its errors are told. Throws bad_alloc.
 inline context_values values_for_kept(const context_value* of_caller,
                                       const std::shared_ptr<const error_handler>& errors) {
+  while (of_caller && of_caller->key == &key_identity<task_errors_key>) of_caller = of_caller->outer.get();
   context_values values = share_values(of_caller);
   const auto* told = find_value<task_errors_key>(values.get());
   if (told ? *told != errors : errors != nullptr) values = bind_value<task_errors_key>(values.get(), errors);

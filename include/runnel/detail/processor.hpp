@@ -106,7 +106,8 @@ struct alignas(cache_line * 2) processor {
   std::atomic<std::uint32_t> child_count{0};
   std::atomic<std::uint32_t> backlog{0};
   std::uint32_t fresh_count = 0;
-  bool oldest_is_due = false;     // the oldest of fresh comes next
+  bool oldest_is_due = false;        // the oldest of fresh comes next
+  bool injected_went_first = false;  // in the last pump
   static constexpr std::uint32_t window = 256;
 
   // What the runtime has counted as alive ahead of time, so that who starts and ends here need not touch its counter.

@@ -122,12 +122,12 @@ class processor_set {
     chain.push(g);
     inject(chain);
   }
-  // A fair share of what was injected.
-  fifo take_injected() noexcept {
+  // A fair share of what was injected, and not more than that.
+  fifo take_injected(std::size_t most = 1024) noexcept {
     fifo share;
     if (!anything_injected()) return share;
     std::lock_guard hold(x_injected_lock);
-    share = x_injected.take_front(std::min<std::size_t>((x_injected.size() + x_concurrency - 1) / x_concurrency, 1024));
+    share = x_injected.take_front(std::min<std::size_t>((x_injected.size() + x_concurrency - 1) / x_concurrency, most));
     x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);
     return share;
   }

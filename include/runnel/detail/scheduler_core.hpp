@@ -162,15 +162,21 @@ class scheduler_core : public processor_set {
     if (any_idle()) ensure_monitor();
     p.sampled_at = now();
     p.sampled_progress = p.progress.load(std::memory_order_relaxed);
-    std::uint32_t progress = p.sampled_progress;
-    const std::uint32_t began = progress;
-    const bool chosen = x_chooser;
-    if (p.sample_interval < processor::frequent_samples && !chosen) append(p, processor_set::take_injected());
+    const std::uint32_t began = p.sampled_progress;
+    std::uint32_t progress = began;
+    // Where turns are long one that was injected goes first, in each other pump: those who are here are not to starve.
+    bool injected_is_due = p.sample_interval < processor::frequent_samples && !x_chooser &&
+                           !std::exchange(p.injected_went_first, false) && anything_injected();
+    bool takes_next = !x_chooser && !injected_is_due;
     for (;;) {
       runnable_item next;
-      if (progress % streak != 0 && !chosen) [[likely]] next.goroutine = p.take_next();
+      if (progress % streak != 0 && takes_next) [[likely]] next.goroutine = p.take_next();
       if (!next) {
-        next = take<Run>(p, progress);
+        if (std::exchange(injected_is_due, false)) {
+          p.injected_went_first = (next.goroutine = processor_set::take_injected(1).pop()) != nullptr;
+          takes_next = true;
+        }
+        if (!next) next = take<Run>(p, progress);
         if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);
         if (!next) next = search(p, searching, lingers);
         if (!next) break;
@@ -354,15 +360,13 @@ class scheduler_core : public processor_set {
   fifo_link* take_injected(processor& p) noexcept {
     fifo share = processor_set::take_injected();
     fifo_link* first = share.pop();
-    append(p, std::move(share));
+    if (!share.empty()) {
+      p.gate.enter();
+      p.append_goroutines(share);
+      p.gate.leave();
+      offer(p);
+    }
     return first;
-  }
-  RUNNEL_NOINLINE void append(processor& p, fifo share) noexcept {
-    if (share.empty()) return;
-    p.gate.enter();
-    p.append_goroutines(share);
-    p.gate.leave();
-    offer(p);
   }
 
   RUNNEL_NOINLINE std::int64_t sample(processor& p, std::uint32_t progress) noexcept {
@@ -370,15 +374,12 @@ class scheduler_core : public processor_set {
     std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
     const std::uint32_t resumes = progress - std::exchange(p.sampled_progress, progress);
     x_cost.sample(elapsed, resumes);
-    if (at - p.oldest_at >= oldest_every) {
-      p.oldest_at = at;
-      p.oldest_is_due = true;
-    }
+    if (at - p.oldest_at >= oldest_every) p.oldest_at = at, p.oldest_is_due = true;
     p.shares_next = shares_next();
     const std::uint32_t usual = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
     p.sample_interval = std::min(usual, 2 * p.sample_interval);  // no faster: a short turn says little of the next
     // Nobody is to wait for so many turns where these take long: Asio for as many then as fit into longest_pump; and
-    // who was injected, woken by a handler or a timer, comes behind those who are here when the next pump begins.
+    // who was injected, woken by a handler or a timer, comes soon: see pump().
     if (const std::int64_t most = longest_pump * resumes; elapsed * p.sample_interval > most)
       p.sample_interval = static_cast<std::uint32_t>(std::max<std::int64_t>(1, most / elapsed));
     offer(p);

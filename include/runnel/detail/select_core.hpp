@@ -103,7 +103,7 @@ class select_core : private scope_base {
 
   // What it waits for. Slots are sorted here.
   void set_cases(channel_slot* slots, std::size_t slot_count, wait_source** sources,
-                 std::size_t source_count) noexcept {
+                 std::size_t source_count, bool asks_contexts) noexcept {
     for (std::size_t i = 1; i < slot_count; ++i) {
       channel_slot moving = slots[i];
       std::size_t at = i;
@@ -114,6 +114,7 @@ class select_core : private scope_base {
     x_sources = sources;
     x_slot_count = static_cast<std::uint32_t>(slot_count);
     x_source_count = static_cast<std::uint32_t>(source_count);
+    x_asks_contexts = asks_contexts;
   }
 
   // Registers with everything and sleeps, unless something is ready, or becomes ready, or the context is done.
@@ -193,12 +194,14 @@ class select_core : private scope_base {
  private:
   enum class step_t : std::uint8_t { next, claimed, committed, nothing };
 
-  static std::uint64_t as(const goroutine& g, word::kind kind) noexcept { return kind | g.tagged_generation(); }
+  std::uint64_t as(const goroutine& g, word::kind kind) const noexcept {
+    return kind | (x_asks_contexts ? word::asks_contexts : 0) | g.tagged_generation();
+  }
   static bool registering(const goroutine& g) noexcept {
     return word::kind_of(g.word.load(std::memory_order_relaxed)) == word::registering;
   }
   // For good: whoever fails to claim us drops our waiter.
-  static bool claim_self(goroutine& g) noexcept {
+  bool claim_self(goroutine& g) noexcept {
     auto registering = as(g, word::registering);
     return g.word.compare_exchange_strong(registering, as(g, word::self), std::memory_order_acq_rel,
                                           std::memory_order_relaxed);
@@ -304,6 +307,7 @@ class select_core : private scope_base {
   std::uint32_t x_channel_locks = 0;  // of otherwise
   std::uint32_t x_chosen = 0;
   bool x_asleep = false;
+  bool x_asks_contexts = false;
 };
 
 }  // namespace runnel::detail

@@ -173,7 +173,7 @@ template <bool First, class... C> class select_operation : public awaitable_base
     wait_source** sources = x_sources;
     (list_case(op<I>(), I, slots, sources), ...);
     set_cases(x_slots, static_cast<std::size_t>(slots - x_slots), x_sources,
-              static_cast<std::size_t>(sources - x_sources));
+              static_cast<std::size_t>(sources - x_sources), asks_contexts);
   }
 
   static bool attempt_case(select_core& core, std::size_t index, goroutine& g, woken& peer) noexcept {

@@ -177,7 +177,7 @@ template <bool First, bool Otherwise, class R> class range_select : public await
     wait_source** sources = x_sources.data();
     for (std::size_t i = 0; i < x_count; ++i) list_case(op(i), i, slots, sources);
     set_cases(x_slots.data(), static_cast<std::size_t>(slots - x_slots.data()), x_sources.data(),
-              static_cast<std::size_t>(sources - x_sources.data()));
+              static_cast<std::size_t>(sources - x_sources.data()), asks_contexts);
   }
   static bool attempt_case(select_core& core, std::size_t index, goroutine& g, woken& peer) noexcept {
     return take_ready(static_cast<range_select&>(core).op(index), g, peer);

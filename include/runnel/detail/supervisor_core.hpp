@@ -71,8 +71,9 @@ class supervisor_core final : public supervisor_restarts {
       x_window.begin(x_options.max_restarts, x_options.window_ns);
       const auto* above = find_value<ready_key>(x_outer->values());
       x_tell_ready = above ? *above : nullptr;
+      if (x_options.dynamic && x_options.on_error) x_values = values_for_kept(x_outer->values(), x_options.on_error);
       // its own children are not to be taken for the one that it is
-      if (x_tell_ready) x_values = bind_value<ready_key>(x_outer->values(), nullptr);
+      if (x_tell_ready) x_values = bind_value<ready_key>(x_values ? x_values.get() : x_outer->values(), nullptr);
       for (const auto& spec : x_specs) append(spec);
     } catch (...) {
       remove_all();
@@ -207,6 +208,7 @@ class supervisor_core final : public supervisor_restarts {
       if (x_call->kind == supervisor_call::kind_t::start) return remove(s);
       return put_down(s);
     }
+    if (x_options.on_error) tell(error, s.spec->where);
     if (!count_restart(s, error)) return;
     show(s, child_state::restarting);
     if (is_group()) {
@@ -222,7 +224,7 @@ class supervisor_core final : public supervisor_restarts {
   // ---- calls
 
   bool take_call() noexcept {
-    supervisor_call* c = next_call();
+    supervisor_call* c = next_served_call();
     if (!c) return false;
     child_slot* s = find(*c);
     x_call_outcome = child_outcome::ok;
@@ -307,6 +309,7 @@ class supervisor_core final : public supervisor_restarts {
     }
     begin_round(whole(), work::stop);
     if (supervisor_call* c = std::exchange(x_call, nullptr)) c->settle(child_outcome::not_running);
+    refuse_calls();  // those that came before: a child that is to end may wait for one
   }
   void forget_above() noexcept {
     x_tell_ready.reset();

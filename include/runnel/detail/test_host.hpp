@@ -175,6 +175,7 @@ class test_host final : public pump_host,
  private:
   using kind_t = test::trace::step::kind_t;
   static constexpr std::size_t none = SIZE_MAX;
+  static constexpr std::int64_t could_have_waited = 5'000;  // ns: no wait is shorter
   static constexpr int longest_run = 64;  // of the default order
   struct policy {
     static test_host& of(processor& p) noexcept {
@@ -208,8 +209,8 @@ class test_host final : public pump_host,
         x_trace.add(std::move(x_event_text));
         std::exchange(x_event, nullptr)();
       }
+      if (x_blocked.ns != 0) return stop_t::blocked;  // first: the last step may have been it
       if (goal()) return stop_t::goal;
-      if (x_blocked.ns != 0) return stop_t::blocked;
       if (x_outside && !x_ends) return stop_t::outside;
       if (x_steps >= most) return stop_t::endless;
       x_may_step = true;
@@ -308,7 +309,8 @@ class test_host final : public pump_host,
       took -= excused;
       x_waits = thread_waits();
     }
-    if (x_blocking_ns == 0 || took < x_blocking_ns || x_ends) [[likely]] return;
+    if (x_blocking_ns == 0 || took < could_have_waited || x_ends) [[likely]] return;
+    if (took < x_blocking_ns) return void(x_waits = thread_waits());  // it is not to be told of a later step
     long waits = thread_waits();
     if (waits > std::exchange(x_waits, waits) && !is_being_debugged()) x_blocked = {number, took};
   }
@@ -317,7 +319,11 @@ class test_host final : public pump_host,
     x_goes_on = false;
     std::size_t handlers = x_asio->waiting();
     note(n < handlers ? kind_t::handler : kind_t::timer, 0, x_choice, x_of);
-    if (n < handlers) return x_asio->run(n);
+    if (n < handlers) {
+      auto began = std::chrono::steady_clock::now();
+      x_asio->run(n);
+      return look_at_the_real_clock(0, (std::chrono::steady_clock::now() - began) / std::chrono::nanoseconds(1));
+    }
     fifo woken;
     core.timers.fire_nth(x_due, n - handlers, now(), woken);
     core.core.schedule_all(woken);

@@ -104,6 +104,7 @@ class test_run {
     outcome.disturbed = faults.failed || x_host->operations().failed ||
                         (x_plan.event != test_plan::event_t::none && !x_host->event_is_to_come());
     faults = {};
+    std::exception_ptr handler_error = x_host->asio_here().error;  // of the run: what ends it may make others
     end();
     outcome.timer_left = x_host->timer_is_set();
     outcome.trace = std::move(x_host->trace());
@@ -111,8 +112,8 @@ class test_run {
       outcome.error = x_progress->go_error;
     else if (x_progress->body_error)
       outcome.error = x_progress->body_error;
-    else if (x_host->asio_here().error)
-      outcome.error = x_host->asio_here().error;
+    else if (handler_error)
+      outcome.error = handler_error;
     else if (x_error)
       outcome.error = x_error;
     else
@@ -167,12 +168,12 @@ class test_run {
   bool wrong(stop_t stop) {
     if (stop == stop_t::endless) {
       fail<test::endless_error>("no end after test::max_steps(" + std::to_string(x_options.max_steps) +
-                                "); the last to run was goroutine " + std::to_string(last_to_run()) + ", " +
-                                x_host->trace().name(last_to_run()));
+                                "); the last to run was " + last_to_run());
     } else if (stop == stop_t::blocked) {
       auto [number, ns] = x_host->blocked();
-      fail<test::blocking_error>("goroutine " + std::to_string(number) + " (" + x_host->trace().name(number) +
-                                 ") blocked its thread for " + duration_text(ns) +
+      std::string who = "goroutine " + std::to_string(number) + " (" + x_host->trace().name(number) + ")";
+      fail<test::blocking_error>((number == 0 ? "a handler of Asio" : who) +
+                                 " blocked its thread for " + duration_text(ns) +
                                  " of real time: it slept, waited for a lock or did I/O. In a test time is virtual: "
                                  "co_await rn::sleep");
     } else if (stop == stop_t::outside) {
@@ -183,9 +184,11 @@ class test_run {
     }
     return true;
   }
-  std::uint64_t last_to_run() {
+  std::string last_to_run() {
     const auto& steps = x_host->trace().steps();
-    return steps.empty() ? 0 : steps.back().number;
+    std::uint64_t number = steps.empty() ? 0 : steps.back().number;
+    if (number == 0) return "a handler of Asio, or a timer";
+    return "goroutine " + std::to_string(number) + ", " + x_host->trace().name(number);
   }
   template <class E> void fail(const std::string& headline) {
     x_error = std::make_exception_ptr(E(test_report(*x_host, headline)));

@@ -132,6 +132,7 @@ class timer_service {
       park_lock::guard hold(x_lock, nullptr);
       x_wheel.advance(now, [&](timer_entry& entry) { expire(entry, now, callbacks, woken); });
       next = x_armed_for = x_wheel.next_due();
+      begins_firing(callbacks);
     }
     call(callbacks);
     if (next != INT64_MAX) x_host.set_timer();  // which asks what is wanted by now
@@ -156,13 +157,15 @@ class timer_service {
       while (nth-- > 0) link = link->next;
       unlink(link);
       expire(*static_cast<timer_entry*>(link), now, callbacks, woken);
+      begins_firing(callbacks);
     }
     call(callbacks);
   }
 
+  // No timer is set, and none is firing.
   bool empty() noexcept {
     park_lock::guard hold(x_lock, nullptr);
-    return x_wheel.empty();
+    return x_wheel.empty() && x_firing.load(std::memory_order_acquire) == 0;  // after what was fired
   }
 
  private:
@@ -204,12 +207,18 @@ class timer_service {
       if (tick.expire(tick, now, woken)) x_wheel.add(tick);
     }
   }
-  static void call(list_head& callbacks) noexcept {
+  // Under x_lock; call() follows.
+  void begins_firing(const list_head& callbacks) noexcept {
+    if (!callbacks.empty()) x_firing.fetch_add(1, std::memory_order_relaxed);
+  }
+  void call(list_head& callbacks) noexcept {
+    if (callbacks.empty()) return;
     while (list_link* link = callbacks.pop_front()) {
       auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
       timer.fire(timer);
       timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
     }
+    x_firing.fetch_sub(1, std::memory_order_release);
   }
 
   timer_host& x_host;
@@ -217,6 +226,7 @@ class timer_service {
   timer_wheel x_wheel;
   std::int64_t x_armed_for = INT64_MAX;
   bool x_held = false;
+  std::atomic<unsigned> x_firing{0};  // calls of call() that have yet to end; raised under x_lock
 };
 
 // The deadline of a context. Disarming may be repeated, and by several threads at once.

@@ -180,6 +180,7 @@ class supervisor_link {
   }
   // Of what is started from a context with these values. Throws bad_alloc.
   context_values values_for_task(const context_value* of_caller) const {
+    if (!of_caller) return nullptr;  // the supervisor's
     auto core = x_core.lock();
     context_values values = values_for_kept(of_caller, core ? core->errors() : nullptr);
     const auto* above = find_value<ready_key>(values.get());

@@ -7,6 +7,7 @@
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
 
 #include "support/memory_stream.hpp"
@@ -20,10 +21,12 @@
 #include <boost/asio/write.hpp>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -190,6 +193,42 @@ TEST(test_run_with_asio, what_was_posted_runs_when_the_body_has_ended_and_is_dro
   EXPECT_TRUE(ran);
   auto held = std::make_shared<int>();
   asio::post(*left, [held] { ADD_FAILURE() << "the run is over"; });
+  EXPECT_EQ(held.use_count(), 1);
+}
+
+TEST(test_run_with_asio, a_handler_that_sleeps_is_told) {
+  auto body = []() -> rn::task<> {
+    asio::post(rn::this_executor(), [] { std::this_thread::sleep_for(80ms); });  // sleeps: that is what is told
+    co_await rn::sleep(1s);
+  };
+#if defined(__linux__)
+  std::string error = error_of([&] { rn::test::run(body); });
+  EXPECT_NE(error.find("a handler of Asio blocked its thread"), std::string::npos) << error;
+#endif
+}
+
+TEST(test_run_with_asio, handlers_that_post_for_ever_are_no_end) {
+  struct again {
+    asio::any_io_executor ex;
+    void operator()() const { asio::post(ex, *this); }
+  };
+  auto body = []() -> rn::task<> {
+    asio::post(rn::this_executor(), again{rn::this_executor()});
+    co_return;
+  };
+  std::string error = error_of([&] { rn::test::run(rn::test::max_steps(1000), body); });
+  EXPECT_NE(error.find("a handler of Asio"), std::string::npos) << error;
+}
+
+TEST(test_run_with_asio, what_waits_in_a_strand_when_a_run_fails_is_destroyed) {
+  auto held = std::make_shared<int>();
+  auto body = [&]() -> rn::task<> {
+    auto strand = asio::make_strand(rn::this_executor());
+    for (int i = 0; i < 2; ++i)
+      asio::post(strand, [held, strand] { asio::post(strand, [held, strand] { (void)held; }); });
+    for (;;) co_await rn::yield();
+  };
+  EXPECT_THROW(rn::test::run(rn::test::max_steps(10), body), rn::test::endless_error);
   EXPECT_EQ(held.use_count(), 1);
 }
 

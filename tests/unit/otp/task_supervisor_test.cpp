@@ -3,15 +3,19 @@
 // does with its tasks is in conformance/tsv_test.cpp.
 #include <runnel/as_result.hpp>
 #include <runnel/await_many.hpp>
+#include <runnel/chan.hpp>
+#include <runnel/context.hpp>
 #include <runnel/otp/task_supervisor.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/select.hpp>
 #include <runnel/sleep.hpp>
 #include <runnel/test.hpp>
 #include <runnel/this_task.hpp>
+#include <runnel/with_context.hpp>
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -165,6 +169,101 @@ TEST(task_supervisor, a_throwing_copy_starts_nothing) {
       EXPECT_EQ(sup.count_children().specs, 0u);
     });
   });
+}
+
+struct user {
+  using type = int;
+};
+int seen() {
+  const int* v = rn::this_context().value<user>();
+  return v ? *v : -1;
+}
+
+TEST(task_supervisor, what_is_asked_as_it_stops_is_refused_while_a_task_waits_for_that) {
+  rn::test::run([]() -> rn::task<> {
+    rn::task_supervisor sup;
+    auto ref = sup.ref();
+    bool refused = false;
+    auto run = rn::async([&]() -> rn::task<> { co_await sup.run(); });
+    auto last = [&]() -> rn::task<> {
+      run.cancel();  // at this moment
+      try {
+        auto t = co_await ref.async_nolink([] {});
+      } catch (const rn::task_refused&) {
+        refused = true;
+      }
+    };
+    auto task = [&]() -> rn::task<> { co_await rn::shield(last()); };
+    auto t = co_await ref.async_nolink(rn::shutdown(rn::infinite), task);
+    (void)co_await rn::as_result(run.await());
+    EXPECT_TRUE(refused);
+    EXPECT_EQ(rn::test::elapsed(), 0s);
+  });
+}
+
+TEST(task_supervisor, a_caller_without_values_gets_those_of_the_supervisor_also_with_on_error) {
+  for (bool with_handler : {false, true}) {
+    rn::task_supervisor sup = with_handler ? rn::task_supervisor(rn::on_error([](const rn::goroutine_error&) {}))
+                                           : rn::task_supervisor();
+    rn::runtime rt(rn::threads(2));
+    int found = 0;
+    rt.run([&]() -> rn::task<> {
+      auto run = rn::async([&]() -> rn::task<> { co_await rn::with_value<user>(7, sup.run()); });
+      rn::chan<rn::join_handle<int>> handles(1);
+      std::thread plain([&] { handles.blocking_send(sup.async_nolink(seen).get()); });
+      auto t = co_await handles.recv();
+      plain.join();
+      found = co_await std::move(*t).await();
+      (void)co_await run.shutdown();
+    });
+    EXPECT_EQ(found, 7);
+  }
+}
+
+TEST(task_supervisor, on_error_hears_of_starts_that_fail_before_they_are_ready) {
+  int heard = 0;
+  rn::test::run([&]() -> rn::task<> {
+    int starts = 0;
+    rn::task_supervisor sup(rn::on_error([&](const rn::goroutine_error&) { ++heard; }));
+    auto child = [&]() -> rn::task<> {
+      int n = ++starts;
+      if (n != 2 && n != 3) co_await rn::ready();
+      if (n < 4) throw std::runtime_error("failed");
+      co_await rn::sleep(24h);
+    };
+    auto body = [&]() -> rn::task<> {
+      (void)co_await sup.start_child(rn::permanent, rn::wait_ready(1s), child);
+      co_await rn::sleep(1h);
+    };
+    co_await beside(sup, body);
+  });
+  EXPECT_EQ(heard, 3);
+}
+
+std::size_t values_here() {
+  std::size_t n = 0;
+  for (auto* v = rn::detail::current_goroutine()->context.load()->values(); v; v = v->outer.get()) ++n;
+  return n;
+}
+rn::task<> hop(rn::task_supervisor_ref to, rn::task_supervisor_ref from, int n, std::size_t& most) {
+  most = std::max(most, values_here());
+  if (n != 0) (void)co_await to.start_child(hop, from, to, n - 1, std::ref(most));
+}
+TEST(task_supervisor, tasks_of_two_that_start_each_other_do_not_gather_values) {
+  std::size_t most = 0;
+  rn::test::run([&]() -> rn::task<> {
+    rn::task_supervisor told(rn::on_error([](const rn::goroutine_error&) {})), plain;
+    auto body = [&]() -> rn::task<> {
+      auto inner = [&]() -> rn::task<> {
+        (void)co_await told.start_child(hop, plain.ref(), told.ref(), 100, std::ref(most));
+        co_await rn::test::wait_idle();
+      };
+      co_await beside(plain, inner);
+    };
+    co_await beside(told, body);
+  });
+  EXPECT_LE(most, 2u);
+  EXPECT_GE(most, 1u);
 }
 
 }  // namespace
