@@ -2,6 +2,7 @@
 // What is compiled once for all test programs: they are built with BOOST_ASIO_SEPARATE_COMPILATION and
 // RUNNEL_SEPARATE_COMPILATION.
 #include <runnel/src.hpp>
+#include <runnel/test/src.hpp>
 
 #include <boost/asio/impl/src.hpp>
 #include <boost/asio/ssl/impl/src.hpp>

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/detail/census_text.hpp>
+#include <runnel/detail/test_inline.hpp>
 #include <runnel/detail/test_run.hpp>
 #include <runnel/detail/test_schedule.hpp>
 #include <runnel/error.hpp>
@@ -24,7 +25,12 @@
 namespace runnel::detail {
 
 // The environment says it, else the options, else it is the default order.
-inline std::unique_ptr<test_schedule> schedule_for(test_options& o) {
+RUNNEL_TEST_INLINE std::unique_ptr<test_schedule> schedule_for(test_options& o);
+// How to have the same run again, before it has begun, and with the schedule that it took; empty: as it is.
+RUNNEL_TEST_INLINE std::string replay_of(const test_options& o);
+
+#if RUNNEL_TEST_DEFINED
+RUNNEL_TEST_INLINE std::unique_ptr<test_schedule> schedule_for(test_options& o) {
   if (auto seed = number_from_environment("RUNNEL_TEST_SEED")) {
     o.seed = seed;
     return std::make_unique<seeded_schedule>(*seed);
@@ -37,8 +43,7 @@ inline std::unique_ptr<test_schedule> schedule_for(test_options& o) {
   if (o.seed) return std::make_unique<seeded_schedule>(*o.seed);
   return std::make_unique<given_schedule>();
 }
-// How to have the same run again, before it has begun, and with the schedule that it took; empty: as it is.
-inline std::string replay_of(const test_options& o) {
+RUNNEL_TEST_INLINE std::string replay_of(const test_options& o) {
   if (o.seed) return "RUNNEL_TEST_SEED=" + std::to_string(*o.seed);
   if (!o.schedule || o.schedule->empty()) return "";
   std::string text;
@@ -46,6 +51,7 @@ inline std::string replay_of(const test_options& o) {
     text += (text.empty() ? "RUNNEL_TEST_SCHEDULE=" : ",") + std::to_string(step) + ":" + std::to_string(choice);
   return text;
 }
+#endif
 
 // Whether an error is one of the given kinds.
 template <class... E> bool is_one_of(const std::exception_ptr& error) noexcept {

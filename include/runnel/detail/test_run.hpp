@@ -9,6 +9,7 @@
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
 #include <runnel/detail/test_host.hpp>
+#include <runnel/detail/test_inline.hpp>
 #include <runnel/detail/test_report.hpp>
 #include <runnel/detail/test_schedule.hpp>
 #include <runnel/error.hpp>
@@ -232,6 +233,18 @@ class test_run {
   std::exception_ptr x_error;
 };
 
+// One run.
+using test_body_maker = std::function<task<>(std::shared_ptr<test_progress>)>;
+RUNNEL_TEST_INLINE test_outcome run_test(test_schedule& schedule, const test_options& options, const test_plan& plan,
+                                         const test_body_maker& make_body);
+#if RUNNEL_TEST_DEFINED
+RUNNEL_TEST_INLINE test_outcome run_test(test_schedule& schedule, const test_options& options, const test_plan& plan,
+                                         const test_body_maker& make_body) {
+  test_run run(schedule, options, plan);
+  return run(make_body);
+}
+#endif
+
 // The body, as a goroutine. `f` outlives the run.
 template <class T> struct body_result {
   result_slot<T> slot;
@@ -269,8 +282,7 @@ template <class F> using body_value = typename std::invoke_result_t<F&>::value_t
 template <class T, class F>
 test_outcome run_once(F& body, body_result<T>& result, test_schedule& schedule, const test_options& options,
                       const test_plan& plan) {
-  test_run run(schedule, options, plan);
-  return run([&](std::shared_ptr<test_progress> progress) {
+  return run_test(schedule, options, plan, [&](std::shared_ptr<test_progress> progress) {
     return test_body<T, F>(body, result, std::move(progress));
   });
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/detail/asio_operation.hpp>
+#include <runnel/task.hpp>
 
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/bind_executor.hpp>

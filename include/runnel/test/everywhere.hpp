@@ -6,6 +6,7 @@
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/detail/test_attempt.hpp>
 #include <runnel/detail/test_faults.hpp>
+#include <runnel/detail/test_inline.hpp>
 #include <runnel/detail/test_run.hpp>
 #include <runnel/error.hpp>
 #include <runnel/test/error.hpp>
@@ -96,6 +97,15 @@ class disturbance {
   std::size_t x_runs = 0;
 };
 
+enum class disturbed_by : std::uint8_t { cancellation, failure };
+RUNNEL_TEST_INLINE std::size_t disturb(test_attempt attempt, std::function<bool()> invariant, disturbed_by what);
+#if RUNNEL_TEST_DEFINED
+RUNNEL_TEST_INLINE std::size_t disturb(test_attempt attempt, std::function<bool()> invariant, disturbed_by what) {
+  disturbance d(std::move(attempt), std::move(invariant));
+  return what == disturbed_by::failure ? d.fail() : d.cancel();
+}
+#endif
+
 template <class F> bool holds(F& invariant) {
   if constexpr (std::is_void_v<std::invoke_result_t<F&>>)
     return invariant(), true;
@@ -103,7 +113,7 @@ template <class F> bool holds(F& invariant) {
     return static_cast<bool>(invariant());
 }
 
-template <class... A> disturbance disturbance_of(A&... options_body_and_invariant) {
+template <class... A> std::size_t disturb_by(disturbed_by what, A&... options_body_and_invariant) {
   auto callables = callables_among(options_body_and_invariant...);
   constexpr auto n = std::tuple_size_v<decltype(callables)>;
   static_assert(n == 1 || n == 2, "it takes options, a body, and an invariant if there is one");
@@ -111,7 +121,7 @@ template <class... A> disturbance disturbance_of(A&... options_body_and_invarian
   check_body<std::remove_reference_t<decltype(body)>>();
   std::function<bool()> invariant = [] { return true; };
   if constexpr (n == 2) invariant = [&f = std::get<1>(callables)] { return holds(f); };
-  return disturbance(test_attempt(body, options_among(options_body_and_invariant...)), std::move(invariant));
+  return disturb(test_attempt(body, options_among(options_body_and_invariant...)), std::move(invariant), what);
 }
 
 }  // namespace runnel::detail
@@ -131,7 +141,7 @@ namespace runnel::test {
 /// Returns: how many runs were disturbed. Throws: test::failure. RUNNEL_TEST_POINT in the environment, as a failure
 /// prints it, tries that place alone.
 template <class... A> std::size_t cancel_everywhere(A&&... options_body_and_invariant) {
-  return detail::disturbance_of(options_body_and_invariant...).cancel();
+  return detail::disturb_by(detail::disturbed_by::cancellation, options_body_and_invariant...);
 }
 
 /// The same with every allocation failing in turn: of frames, goroutines and contexts in a program that is compiled
@@ -140,7 +150,7 @@ template <class... A> std::size_t cancel_everywhere(A&&... options_body_and_inva
 /// use_task or use_result, instead of being started, with boost::asio::error::connection_reset: body may throw that.
 /// Throws: test::failure; misuse_error if no allocation can be made to fail.
 template <class... A> std::size_t fail_everywhere(A&&... options_body_and_invariant) {
-  return detail::disturbance_of(options_body_and_invariant...).fail();
+  return detail::disturb_by(detail::disturbed_by::failure, options_body_and_invariant...);
 }
 
 /// For a program's operator new: whether this allocation is to fail, with bad_alloc. False outside of fail_everywhere.

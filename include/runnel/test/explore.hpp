@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/detail/test_attempt.hpp>
+#include <runnel/detail/test_inline.hpp>
 #include <runnel/detail/test_run.hpp>
 #include <runnel/detail/test_schedule.hpp>
 #include <runnel/error.hpp>
@@ -22,7 +23,9 @@
 
 namespace runnel::detail {
 
-inline std::size_t explore_seeds(test_attempt& attempt, std::uint64_t n) {
+RUNNEL_TEST_INLINE std::size_t explore_seeds(test_attempt& attempt, std::uint64_t n);
+#if RUNNEL_TEST_DEFINED
+RUNNEL_TEST_INLINE std::size_t explore_seeds(test_attempt& attempt, std::uint64_t n) {
   std::uint64_t first = attempt.options().seed.value_or(1);
   if (auto only = number_from_environment("RUNNEL_TEST_SEED")) {
     first = *only;
@@ -35,6 +38,7 @@ inline std::size_t explore_seeds(test_attempt& attempt, std::uint64_t n) {
   }
   return static_cast<std::size_t>(n);
 }
+#endif
 
 // All schedules with at most so many deviations from the default order: first that without any, then those with one,
 // and so on. A schedule is extended by deviations behind its last one, at every step and by every choice that its own
@@ -102,6 +106,13 @@ class exhaustion {
   std::size_t x_runs = 0;
 };
 
+RUNNEL_TEST_INLINE std::size_t exhaust_schedules(test_attempt& attempt, const test_options& options);
+#if RUNNEL_TEST_DEFINED
+RUNNEL_TEST_INLINE std::size_t exhaust_schedules(test_attempt& attempt, const test_options& options) {
+  return exhaustion(attempt, options)();
+}
+#endif
+
 }  // namespace runnel::detail
 
 namespace runnel::test {
@@ -135,7 +146,7 @@ template <class... A> std::size_t exhaust(A&&... options_and_body) {
   detail::check_body<std::remove_reference_t<decltype(body)>>();
   auto options = detail::options_among(options_and_body...);
   auto attempt = detail::test_attempt(body, options);
-  return detail::exhaustion(attempt, options)();
+  return detail::exhaust_schedules(attempt, options);
 }
 
 }  // namespace runnel::test

@@ -560,10 +560,10 @@ TEST_F(use_task, a_request_may_complete_others_and_cancel_its_own_context) {
   });
 }
 
-TEST_F(use_task, is_refused_under_virtual_time) {
+TEST_F(use_task, is_refused_under_virtual_time_on_an_object_of_another_context) {
   rn::test::run([]() -> rn::task<> {
     manual_operation<> op;
-    auto message = co_await test::error_of_awaiting([&] { return op.start(rn::use_task); });
+    auto message = co_await test::error_of_awaiting([&] { return op.start_on(asio::system_executor(), rn::use_task); });
     EXPECT_NE(message.find("test::run"), std::string::npos) << message;
     EXPECT_EQ(op.starts(), 0);
   });
