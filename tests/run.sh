@@ -7,7 +7,7 @@ usage() {
 usage: tests/run.sh [OPTIONS] [-- CTEST_ARGUMENTS...]
 
 Without options, the whole matrix, each in build/<preset>, up to the first that fails:
-  gcc-release    g++ -O2     every test, each header alone, the consumers, the documentation, the examples
+  gcc-release    g++ -O2     every test, each public header alone, the consumers, the documentation, the examples
   clang-release  clang -O2   unit, conformance, compile_fail, model, stress
   gcc-debug      g++ -O0     unit and conformance tests of the core
   clang-debug    clang -O0   unit and conformance tests of the core
@@ -16,8 +16,8 @@ Without options, the whole matrix, each in build/<preset>, up to the first that 
 
   --quick        gcc-release alone
   --only PRESET  that one alone (may be repeated)
-  --long         a minute for each stress test (or what RUNNEL_STRESS_SECONDS says) instead of two seconds with
-                 gcc-release, and one with the others
+  --long         a minute for each stress test (or what RUNNEL_STRESS_SECONDS says) instead of a second, and with
+                 gcc-release the headers of detail alone, too
   --help
 
 After --, arguments for ctest: tests/run.sh --only gcc-asan -- -R 'chan\.'
@@ -140,17 +140,16 @@ prepare_sanitizer() { # prepare_sanitizer PRESET
 # ---- One configuration after the other ----
 
 run_preset() { # run_preset PRESET
-  local preset=$1 compiler log status=0 stress=1
+  local preset=$1 compiler log status=0
   case $preset in
     clang-*) compiler=$clangxx_path ;;
     *) compiler=$gxx ;;
   esac
-  if [ "$preset" = gcc-release ]; then stress=2; fi
   mkdir -p "build/$preset"
   log=build/$preset/configure.log
   say "== $preset: build (at ${SECONDS} s)"
   cmake --preset "$preset" -DCMAKE_CXX_COMPILER="$compiler" -DRUNNEL_WERROR="${RUNNEL_WERROR:-OFF}" \
-    -DRUNNEL_TEST_TIMEOUT="$timeout" >"$log" 2>&1 || status=$?
+    -DRUNNEL_TEST_TIMEOUT="$timeout" -DRUNNEL_TEST_DETAIL_HEADERS="$long" >"$log" 2>&1 || status=$?
   if ((status)); then
     cat "$log" >&2
     die "$preset: cmake failed"
@@ -159,7 +158,7 @@ run_preset() { # run_preset PRESET
   cmake --build "build/$preset" -j "${RUNNEL_JOBS:-$(($(job_count) + 1))}" || die "$preset: the build failed"
   prepare_sanitizer "$preset"
   say "== $preset: test (at ${SECONDS} s)"
-  RUNNEL_STRESS_SECONDS=${RUNNEL_STRESS_SECONDS:-$stress} \
+  RUNNEL_STRESS_SECONDS=${RUNNEL_STRESS_SECONDS:-1} \
     "${runner[@]}" ctest --preset "$preset" -j "$(job_count)" "${ctest_arguments[@]}" || die "$preset: tests failed"
 }
 
