@@ -39,7 +39,8 @@ class emitting {
 //   begin     W = operation + owned; the goroutine's context is done: W = 0, and it has not begun
 //   arrive    owned: sets pending, and the owner sees to it; else takes owned
 //   leave     pending: clears it and runs that; requested and not emitted: emits; else clears owned, the last touch
-//   interrupt (waiter.hpp) sets requested; if nobody owned sets owned, and emits when it has left its locks
+//   interrupt (waiter.hpp) sets requested; if nobody owned sets owned, and emits when it has left its locks, before it
+//             runs what is pending
 //
 // Invariants:
 //   1. Everything here but W is touched by the owner, or by the one handler that is outstanding, before it arrives.
@@ -109,7 +110,7 @@ class owned_operation : public cancel_hook {
   // By the goroutine, which becomes the owner. False: its context is done.
   bool begin(goroutine& g, promise_base* leaf) noexcept {
     x_goroutine = &g;
-    fire = [](cancel_hook& self, wake_batch&) noexcept { static_cast<owned_operation&>(self).settle(false); };
+    fire = [](cancel_hook& self, wake_batch&) noexcept { static_cast<owned_operation&>(self).interrupted(); };
     g.set_leaf(leaf);
     g.set_node(this);
     // [begin] seq_cst: before the level is read; against raise(), then interrupt()'s look at the word
@@ -126,6 +127,12 @@ class owned_operation : public cancel_hook {
   goroutine& waiting() const noexcept { return *x_goroutine; }
 
  private:
+  // By a canceller that owns it now, on whatever thread. It emits before all else: where that is an errand to where the
+  // operation runs, the steps that have arrived meanwhile are to run there, too.
+  void interrupted() noexcept {
+    x_emitted = true;
+    if (emit()) settle(false);
+  }
   std::atomic<std::uint64_t>& word() const noexcept { return x_goroutine->word; }
 
   goroutine* x_goroutine = nullptr;
