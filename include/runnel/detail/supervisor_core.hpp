@@ -142,17 +142,18 @@ class supervisor_core final : public supervisor_restarts {
 
   bool take_event() noexcept {
     happened h = next_event();
+    if (h.slot) happens(*h.slot, h.events);  // first: a shutdown sets timers, and it is not they that have fired
     if (h.cancelled || h.killed) begin_shutdown();
     if (h.killed) all_are_killed();
-    if (!h.slot) return h.cancelled || h.killed;
-    child_slot& s = *h.slot;
-    if (h.events & child_slot::leaves) leaves(s);
-    if ((h.events & child_slot::ready) && s.state == child_state::starting) started(s);
-    if (h.events & child_slot::ended)
+    return h.slot || h.cancelled || h.killed;
+  }
+  void happens(child_slot& s, std::uint8_t events) noexcept {
+    if (events & child_slot::leaves) leaves(s);
+    if ((events & child_slot::ready) && s.state == child_state::starting) started(s);
+    if (events & child_slot::ended)
       ended(s);
-    else if (h.events & child_slot::time)
+    else if (events & child_slot::time)
       timed(s);
-    return true;
   }
   // ---- between rounds
 

@@ -2,6 +2,7 @@
 // supervisor: under many schedules, disturbed at each place, from other threads, for long; and as a program.
 #include <runnel/all.hpp>
 #include <runnel/as_result.hpp>
+#include <runnel/async.hpp>
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/otp/supervisor.hpp>
@@ -499,6 +500,47 @@ TEST(supervisor, a_child_is_restarted_100000_times_in_the_same_memory) {
   });
   EXPECT_GE(starts, 100'000);
   EXPECT_EQ(late, early);
+}
+
+// The child's time to be ready, and the cancellation of its supervisor, at one instant, in each order.
+TEST(supervisor, a_child_has_its_grace_time_whatever_else_happens_as_it_is_stopped) {
+  auto body = []() -> rn::task<> {
+    bool cleaned = false;
+    auto clean = [&]() -> rn::task<> {
+      co_await rn::sleep(10ms);
+      cleaned = true;
+    };
+    auto child = [&]() -> rn::task<> { co_await rn::finally(rn::sleep(24h), clean); };
+    rn::supervisor sup(rn::one_for_one);
+    sup.child("child", rn::wait_ready(1ms), rn::shutdown(5s), child);
+    auto run = rn::async([&]() -> rn::task<> { co_await sup.run(); });
+    co_await rn::sleep(1ms);
+    run.cancel();
+    (void)co_await rn::as_result(run.await());
+    EXPECT_TRUE(cleaned);
+  };
+  rn::test::explore(200, body);
+}
+
+// The child's grace time ends, and its supervisor is killed, at one instant.
+TEST(supervisor, a_kill_from_above_as_the_grace_time_ends_is_not_told_as_a_child_that_does_not_end) {
+  auto body = []() -> rn::task<> {
+    auto child = []() -> rn::task<> {
+      auto never = []() -> rn::task<> { co_await rn::sleep(24h); };
+      co_await rn::finally(rn::sleep(24h), never);
+    };
+    rn::supervisor inner(rn::one_for_one), outer(rn::one_for_one);
+    inner.child("child", rn::shutdown(1s), child);
+    outer.child("tree", rn::shutdown(1s), std::move(inner));
+    auto run = rn::async([&]() -> rn::task<> { co_await outer.run(); });
+    co_await rn::sleep(1s);
+    run.cancel();
+    (void)co_await rn::as_result(run.await());
+    EXPECT_EQ(rn::test::elapsed(), 2s);
+  };
+  testing::internal::CaptureStderr();
+  rn::test::explore(500, body);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
 }  // namespace
