@@ -211,6 +211,12 @@ class supervisor_board {
     }
     return h;
   }
+  // The next to be served; null also where an event has come meanwhile, which is news: who asks may have heard of it.
+  supervisor_call* next_served_call() noexcept {
+    std::lock_guard hold(x_mail.lock);
+    if (!x_mail.events.empty()) return nullptr;
+    return static_cast<supervisor_call*>(x_calls.pop_front());
+  }
   supervisor_call* next_call() noexcept {
     std::lock_guard hold(x_mail.lock);
     list_link* first = x_calls.pop_front();

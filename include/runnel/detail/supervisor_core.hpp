@@ -225,7 +225,7 @@ class supervisor_core final : public supervisor_restarts {
   // ---- calls
 
   bool take_call() noexcept {
-    supervisor_call* c = next_call();
+    supervisor_call* c = next_served_call();
     if (!c) return false;
     child_slot* s = find(*c);
     x_call_outcome = child_outcome::ok;
