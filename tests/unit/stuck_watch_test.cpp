@@ -55,6 +55,7 @@ rn::task<> lock_both(rn::mutex& first, rn::mutex& second, rn::chan<void> mine, r
   auto two = co_await second.lock();
 }
 
+// DL-01, DL-C01
 TEST(stuck_watch, a_deadlock_of_two_locks_is_told_once_with_who_waits_for_what) {
   rn::mutex a, b;
   rn::chan<void> first(0), second(0);
@@ -89,7 +90,7 @@ TEST(stuck_watch, it_is_told_again_when_something_has_run_since) {
   EXPECT_TRUE(wait_until([&] { return l.look(rt, 2), l.reports.size() == 2; }));
 }
 
-// What waits for something from outside is no deadlock: each of these waits, with another that waits for it.
+// DL-02, DL-03. What waits for something from outside is no deadlock: each of these waits, with another that waits for it.
 void expect_none(rn::runtime& rt, std::atomic<bool>& waits) {
   looker l(rt);
   EXPECT_TRUE(wait_until([&] { return waits.load(); }));
@@ -152,6 +153,7 @@ TEST(stuck_watch, a_select_that_asks_a_context_is_none) {
   });
   expect_none(rt, waits);
 }
+// DL-C02: instead of a counter there are two looks.
 TEST(stuck_watch, two_looks_with_a_guard_between_them_are_not_two_in_a_row) {
   std::atomic<bool> waits = false;
   rn::runtime rt(rn::threads(1), tracked());
@@ -180,6 +182,7 @@ TEST(stuck_watch, a_shutdown_is_none) {
   EXPECT_TRUE(l.reports.empty());
 }
 
+// DL-C03
 TEST(stuck_watch, an_external_guard_says_that_somebody_else_will_go_on) {
   std::atomic<bool> waits = false;
   rn::runtime rt(rn::threads(1), tracked());

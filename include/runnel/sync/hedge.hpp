@@ -45,13 +45,14 @@ template <std::size_t N> struct hedge_line {
 };
 
 template <class T, std::size_t N, class F> task<T> run_hedged(hedge_line<N>& line, std::size_t i, F& f) {
-  co_await line.turn(i);
   try {
+    co_await line.turn(i);
     if constexpr (is_task<F>)
       co_return co_await std::move(f);
     else
       co_return co_await std::invoke(f);
   } catch (...) {
+    line.started[i].set();  // it may have failed before it began: whoever comes next is not to wait for that
     line.failed[i].set();
     throw;
   }
