@@ -181,20 +181,20 @@ TEST(disturbed, a_once_value_is_made_by_one_at_a_time) {
 TEST(disturbed, a_singleflight) {
   int inside = 0;
   bool twice = false;
+  auto load = [&]() -> rn::task<int> {  // outlives the body
+    struct count {
+      int& n;
+      explicit count(int& c) : n(c) { ++n; }
+      count(const count&) = delete;
+      count& operator=(const count&) = delete;
+      ~count() { --n; }
+    } here(inside);
+    twice = twice || inside != 1;
+    co_await rn::sleep(1ms);
+    co_return 7;
+  };
   auto body = [&]() -> rn::task<> {
     rn::singleflight<std::string, int> flights;
-    auto load = [&]() -> rn::task<int> {
-      struct count {
-        int& n;
-        explicit count(int& c) : n(c) { ++n; }
-        count(const count&) = delete;
-        count& operator=(const count&) = delete;
-        ~count() { --n; }
-      } here(inside);
-      twice = twice || inside != 1;
-      co_await rn::sleep(1ms);
-      co_return 7;
-    };
     auto ask = [&]() -> rn::task<> {
       auto r = co_await flights.call("key", std::ref(load));
       twice = twice || r.value() != 7;
