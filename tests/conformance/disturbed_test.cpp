@@ -3,7 +3,6 @@
 // them, nobody waits in vain, and what must hold of each does. (MU, CO, ON, SF, TM, SEL, PART, CTX-C04)
 #include <runnel/after.hpp>
 #include <runnel/as_result.hpp>
-#include <runnel/async.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/otp/partition_supervisor.hpp>
@@ -265,11 +264,13 @@ TEST(disturbed, a_select_loop_over_a_channel_a_ticker_and_a_timer) {
         ++sent;
       }
     };
-    auto producer = rn::async(produce);
     auto end = [] { return rn::stop; };
-    co_await rn::select_loop(rn::on(ch.recv(), [&] { ++received; }), rn::on(beat.recv(), [] {}),
-                             rn::on(limit.recv(), end));
-    co_await producer.await();
+    auto both = [&](rn::errgroup& g) -> rn::task<> {
+      co_await g.go(produce);
+      co_await rn::select_loop(rn::on(ch.recv(), [&] { ++received; }), rn::on(beat.recv(), [] {}),
+                               rn::on(limit.recv(), end));
+    };
+    co_await rn::with_errgroup(both);
   };
   disturbed(body, [&] { return sent == received + static_cast<int>(left); });
 }
@@ -281,14 +282,18 @@ TEST(disturbed, a_stop_token_and_a_linked_source) {
       co_await rn::sleep(1ms);
       source.request_stop();
     };
-    auto stopper = rn::async(stops);
     auto waits = []() -> rn::task<> {
       rn::linked_stop_source linked(rn::this_context());
       co_await rn::sleep(1h);
     };
-    auto r = co_await rn::as_result(rn::with_stop_token(source.get_token(), waits()));
-    co_await stopper.await();  // throws where it had no memory to stop anybody
-    if (r.ok()) throw std::logic_error("it was not stopped");
+    bool slept = false;
+    auto both = [&](rn::errgroup& g) -> rn::task<> {
+      co_await g.go(stops);
+      auto r = co_await rn::as_result(rn::with_stop_token(source.get_token(), waits()));
+      slept = r.ok();
+    };
+    co_await rn::with_errgroup(both);  // throws where nobody had the memory to stop anybody
+    if (slept) throw std::logic_error("it was not stopped");
   };
   disturbed(body, [] { return true; });
 }
@@ -307,9 +312,18 @@ TEST(disturbed, a_partition_supervisor) {
       co_await rn::sleep(1h);
     };
     rn::partition_supervisor shards(rn::partitions(2), child);
-    auto run = rn::async([&]() -> rn::task<> { co_await shards.run(); });
-    co_await rn::sleep(1ms);
-    (void)co_await run.shutdown();
+    auto run = [&]() -> rn::task<> {
+      try {
+        co_await shards.run();
+      } catch (const rn::child_start_error&) {  // a child that had no memory to start
+      }
+    };
+    auto both = [&](rn::errgroup& g) -> rn::task<> {
+      co_await g.go(run);
+      co_await rn::sleep(1ms);
+      g.cancel();
+    };
+    co_await rn::with_errgroup(both);
   };
   disturbed(body, [&] { return alive == 0; });
 }
