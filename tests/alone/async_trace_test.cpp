@@ -169,7 +169,7 @@ TEST(async_trace, several_threads_at_once) {
   rn::runtime rt(rn::threads(4));
   rt.run([]() -> rn::task<> {
     co_await rn::with_errgroup([](rn::errgroup& g) -> rn::task<> {
-      for (int i = 0; i < 200; ++i)
+      for (int i = 0; i < 60; ++i)  // fewer than are known: however long one of them is held up
         g.go([]() -> rn::task<> {
           try {
             (void)co_await middle();
