@@ -53,13 +53,24 @@ template <class E> [[noreturn]] RUNNEL_NOINLINE void rethrow_error_of(recv_waite
   std::rethrow_exception(std::move(error));
 }
 
+// With bytes that are known, where that costs nothing: else g++ warns, where all is inlined, of what nobody reads.
+template <class T> constexpr received<T> nothing_received() {
+  if constexpr (!std::is_void_v<T> && std::is_trivial_v<T>) {
+    received<T> none{std::in_place};
+    none.reset();
+    return none;
+  } else {
+    return received<T>();
+  }
+}
+
 // What was received; empty when the channel is closed and drained; rethrows the error that it was closed with. Inlined:
 // a small optional that is written in parts and then returned as a whole stalls the processor.
 template <class T> RUNNEL_ALWAYS_INLINE received<T> unwrap(recv_waiter<element_of<T>>& w) {
   using E = element_of<T>;
   if (w.outcome != transfer::done) [[unlikely]] {
     if (w.outcome == transfer::closed_with_error) rethrow_error_of(w);
-    return received<T>();
+    return nothing_received<T>();
   }
   w.outcome = transfer::pending;
   struct ender {

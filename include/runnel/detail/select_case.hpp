@@ -57,7 +57,7 @@ template <class Op>
 concept done_case = source_case<Op> && requires { requires Op::is_done; };
 
 // One look, without any lock.
-template <class Op> bool looks_ready(Op& op, [[maybe_unused]] goroutine& g) noexcept {
+template <class Op> RUNNEL_ALWAYS_INLINE bool looks_ready(Op& op, [[maybe_unused]] goroutine& g) noexcept {
   if constexpr (channel_case<Op>) {
     chan_core* core = select_access::core(op);
     if (!core) return false;
@@ -122,7 +122,7 @@ void list_case(Op& op, std::size_t index, channel_slot*& slots, wait_source**& s
 }
 
 // What the operation yields. It can be used again afterwards.
-template <class Op> decltype(auto) take_value(Op& op) {
+template <class Op> RUNNEL_ALWAYS_INLINE decltype(auto) take_value(Op& op) {
   if constexpr (channel_case<Op>)
     return op.resume();
   else if constexpr (source_case<Op>)

@@ -55,9 +55,9 @@ template <class... V> class select_result {
 namespace detail {
 
 // A pick among the set bits of a mask that is not 0: the lowest, or each with the same chance.
-template <bool First> unsigned pick(std::uint64_t mask, processor& here) noexcept {
+template <bool First, std::size_t Count> unsigned pick(std::uint64_t mask, processor& here) noexcept {
   if (!First && (mask & (mask - 1)) != 0) {
-    auto n = static_cast<std::size_t>(std::popcount(mask));
+    std::size_t n = Count == 2 ? 2 : static_cast<std::size_t>(std::popcount(mask));
     for (std::size_t skip = here.core->draw(here, n); skip > 0; --skip) mask &= mask - 1;
   }
   return static_cast<unsigned>(std::countr_zero(mask));
@@ -161,7 +161,7 @@ template <bool First, class... C> class select_operation : public awaitable_base
   template <std::size_t... I> bool poll(goroutine& g, std::index_sequence<I...>) noexcept {
     std::uint64_t mask = (std::uint64_t{0} | ... | (std::uint64_t{looks_ready(op<I>(), g)} << I));
     while (mask != 0) {
-      unsigned i = pick<First>(mask, *g.proc);
+      unsigned i = pick<First, count>(mask, *g.proc);
       if (at_case<bool>(i, [&](auto n) { return try_case(op<n>(), g); })) return choose(i), true;
       mask &= ~(std::uint64_t{1} << i);
     }
@@ -191,7 +191,7 @@ template <bool First, class... C> class select_operation : public awaitable_base
       std::uint64_t mask = (std::uint64_t{0} | ... | (std::uint64_t{is_ready(op<I>(), g)} << I));
       ((otherwise_case<operation_at<I>> ? choose(I) : void()), ...);
       while (mask != 0) {
-        unsigned i = pick<First>(mask, *g.proc);
+        unsigned i = pick<First, count>(mask, *g.proc);
         if (attempt_case(*this, i, g, peer)) {
           choose(i);
           break;

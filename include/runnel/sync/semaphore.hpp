@@ -128,7 +128,7 @@ class semaphore {
     return false;
   }
   bool acquire_or_park(detail::goroutine& g, detail::promise_base* leaf, acquire_waiter& w) noexcept {
-    detail::woken_batch next;
+    granted next;
     detail::park_lock& q = detail::hashed_lock(this);
     bool biased = q.lock(g.proc);
     set_queued();
@@ -153,7 +153,7 @@ class semaphore {
     return give_back_slow(n);
   }
   RUNNEL_NOINLINE bool give_back_slow(state n) noexcept {
-    detail::woken_batch next;
+    granted next;
     detail::park_lock& q = detail::hashed_lock(this);
     bool biased = q.lock(detail::this_processor());
     state s = set_queued();  // all waiters may have left while we came here
@@ -167,7 +167,7 @@ class semaphore {
   }
   // A waiter was cancelled, and is out of the queue.
   void reconsider() noexcept {
-    detail::woken_batch next;
+    granted next;
     detail::park_lock& q = detail::hashed_lock(this);
     bool biased = q.lock(detail::this_processor());
     if (x_state.load(std::memory_order_relaxed) & queued) {
@@ -178,6 +178,21 @@ class semaphore {
     next.fire();
   }
 
+  // Whose turn it is. Mostly that is one.
+  class granted {
+   public:
+    void add(const detail::woken& w) noexcept { x_any ? x_more.add(w) : void(x_first = w), x_any = true; }
+    void fire() noexcept {
+      if (!x_any) return;
+      x_first.fire();
+      x_more.fire();
+    }
+
+   private:
+    detail::woken x_first;
+    bool x_any = false;
+    detail::woken_batch x_more;
+  };
   // Under the hashed lock: from here on the state is ours.
   state set_queued() noexcept {
     state s = x_state.load(std::memory_order_relaxed);
@@ -191,7 +206,7 @@ class semaphore {
     x_state.store(s - (n << 1), std::memory_order_relaxed);
     return true;
   }
-  void grant(detail::woken_batch& next) noexcept {
+  void grant(granted& next) noexcept {
     while (auto* w = static_cast<acquire_waiter*>(static_cast<detail::waiter*>(x_waiters.front()))) {
       if (!take_queued(w->asked.units)) return;
       detail::woken one;
