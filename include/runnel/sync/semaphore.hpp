@@ -130,14 +130,15 @@ class semaphore {
   bool acquire_or_park(detail::goroutine& g, detail::promise_base* leaf, acquire_waiter& w) noexcept {
     granted next;
     detail::park_lock& q = detail::hashed_lock(this);
-    bool biased = q.lock(g.proc);
+    detail::processor* here = g.proc;  // now: it may run again elsewhere
+    bool biased = q.lock(here);
     set_queued();
     grant(next);  // those behind one that was cancelled
     bool taken = x_waiters.empty() && take_queued(w.asked.units);
     bool parked = !taken && detail::park(g, leaf, q, w, x_waiters);
     settle();
     q.unlock(biased);  // last touch, if parked
-    next.fire();
+    next.fire(here);
     if (taken) return false;
     if (!parked) detail::stop_here(g, leaf);
     return true;
@@ -155,36 +156,38 @@ class semaphore {
   RUNNEL_NOINLINE bool give_back_slow(state n) noexcept {
     granted next;
     detail::park_lock& q = detail::hashed_lock(this);
-    bool biased = q.lock(detail::this_processor());
+    detail::processor* here = detail::this_processor();
+    bool biased = q.lock(here);
     state s = set_queued();  // all waiters may have left while we came here
     bool out = n <= x_total - (s >> 1);
     if (out) x_state.store(s + (n << 1), std::memory_order_relaxed);
     grant(next);
     settle();
     q.unlock(biased);
-    next.fire();
+    next.fire(here);
     return out;
   }
   // A waiter was cancelled, and is out of the queue.
   void reconsider() noexcept {
     granted next;
     detail::park_lock& q = detail::hashed_lock(this);
-    bool biased = q.lock(detail::this_processor());
+    detail::processor* here = detail::this_processor();
+    bool biased = q.lock(here);
     if (x_state.load(std::memory_order_relaxed) & queued) {
       grant(next);
       settle();
     }
     q.unlock(biased);
-    next.fire();
+    next.fire(here);
   }
 
   // Whose turn it is. Mostly that is one.
   class granted {
    public:
     void add(const detail::woken& w) noexcept { x_any ? x_more.add(w) : void(x_first = w), x_any = true; }
-    void fire() noexcept {
+    void fire(detail::processor* here) noexcept {
       if (!x_any) return;
-      x_first.fire();
+      here ? x_first.fire(*here) : x_first.fire();
       x_more.fire();
     }
 
