@@ -57,6 +57,10 @@ rn::task<> fail() {
   throw std::runtime_error("again");
   co_return;
 }
+rn::task<> fail_without_a_throw() {
+  starts.fetch_add(1, std::memory_order_relaxed);
+  co_yield rn::failure(std::runtime_error("again"));
+}
 rn::task<> give_way() {
   starts.fetch_add(1, std::memory_order_relaxed);
   co_return;
@@ -74,12 +78,14 @@ template <class F> rn::task<long> restart(F child) {
   co_return n;
 }
 rn::task<long> restart_after_an_error() { return restart(fail); }
+rn::task<long> restart_after_a_failure() { return restart(fail_without_a_throw); }
 rn::task<long> restart_after_a_return() { return restart(give_way); }
 
 const int registered = [] {
   bench::batch("supervised_start", start);
   bench::batch("supervised_task", start_and_await);
   bench::batch("restart_after_an_error", restart_after_an_error);
+  bench::batch("restart_after_a_failure", restart_after_a_failure);
   bench::batch("restart_after_a_return", restart_after_a_return);
   return 0;
 }();

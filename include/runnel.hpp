@@ -7,6 +7,7 @@
 #include <runnel/compiler.hpp>
 #include <runnel/config.hpp>
 #include <runnel/error.hpp>
+#include <runnel/failure.hpp>
 #include <runnel/version.hpp>
 
 // Goroutines: tasks, the scheduler on an Asio pool, whole programs.

@@ -8,9 +8,11 @@
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/unwind.hpp>
 #include <runnel/error.hpp>
+#include <runnel/failure.hpp>
 
 #include <concepts>
 #include <coroutine>
+#include <exception>
 #include <type_traits>
 #include <utility>
 
@@ -55,6 +57,21 @@ struct final_awaiter {
   void await_resume() const noexcept {}
 };
 
+// The same where the coroutine ends by a failure: its locals are alive, and die with the frame.
+struct failing_awaiter {
+  std::exception_ptr error;
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    link& up = *h.promise().cont;
+    h.promise().fail(std::move(error));
+    h.destroy();  // this object too
+    if (!up.ops) [[likely]] return transfer_to(up.parent);
+    return up.ops->finished(up);
+  }
+  void await_resume() const noexcept {}
+};
+
 [[noreturn]] RUNNEL_NOINLINE inline void throw_awaited_twice() {
   throw misuse_error("runnel: this task has been awaited or moved from: a task is awaited once");
 }
@@ -83,10 +100,17 @@ struct task_promise_base : promise_base {
   task<T> get_return_object() noexcept;
   std::suspend_always initial_suspend() const noexcept { return {}; }
   final_awaiter final_suspend() const noexcept { return {}; }
-  void unhandled_exception() noexcept {
-    auto error = std::current_exception();
+  void unhandled_exception() noexcept { fail(std::current_exception()); }
+  void fail(std::exception_ptr error) noexcept {
     note_await(error, x_last_await);
     out().fail(std::move(error));
+  }
+  failing_awaiter yield_value(failure f) noexcept { return {std::move(f).take()}; }
+  template <class A>
+    requires(!std::is_same_v<std::remove_cvref_t<A>, failure>)
+  void yield_value(A&&) {
+    static_assert(never<A>, "a task yields nothing but co_yield rn::failure(error), with which it ends: send a "
+                            "sequence of values into a channel");
   }
 
   template <class U>
