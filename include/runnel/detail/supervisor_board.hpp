@@ -5,6 +5,7 @@
 
 #include <runnel/detail/cancel_node.hpp>
 #include <runnel/detail/child_slot.hpp>
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/promise.hpp>
@@ -13,6 +14,7 @@
 #include <runnel/waiter.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -146,9 +148,9 @@ class supervisor_board {
     std::lock_guard hold(x_view);
     s.last_error.swap(before);  // what it was dies outside of the mutex
   }
-  void show_start(child_slot& s, std::uint64_t number) noexcept {
+  void show_start(child_slot& s, std::uint64_t number, child_state state) noexcept {
     std::lock_guard hold(x_view);
-    s.state = child_state::starting;
+    s.state = state;
     if (s.start_number != 0) ++s.restarts;
     s.start_number = number;
   }
@@ -263,7 +265,9 @@ class supervisor_board {
   std::size_t x_leaving = 0;  // of those
   list_head x_calls;
   std::unordered_map<std::string_view, child_slot*> x_by_id;
-  std::unordered_map<std::uint64_t, child_slot*> x_by_number;
+  std::unordered_map<std::uint64_t, child_slot*, std::hash<std::uint64_t>, std::equal_to<>,
+                     frame_allocator<std::pair<const std::uint64_t, child_slot*>>>
+      x_by_number;
   std::uint64_t x_last_number = 0;
 };
 

@@ -71,8 +71,8 @@ class supervisor_restarts : public supervisor_rounds {
   }
   void pause_then_start(child_slot& s) noexcept {
     std::int64_t pause = s.pause ? s.pause->next().count() : 0;
-    std::int64_t until = saturating_add(x_runtime->core.now(), pause);
     if (is_group()) {
+      std::int64_t until = saturating_add(x_runtime->core.now(), pause);
       if (x_culprit && x_culprit->number < s.number) return wait_with_culprit(pause, until);
       if (x_culprit) forget_pause(*x_culprit);  // of a round that begins anew, further up
       x_culprit = &s;

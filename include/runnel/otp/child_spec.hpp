@@ -5,6 +5,7 @@
 
 #include <runnel/compiler.hpp>
 #include <runnel/detail/context_node.hpp>
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/prepared_task.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/spawn.hpp>
@@ -263,7 +264,7 @@ template <class... A> void complete_spec(const std::shared_ptr<child_spec>& spec
 }
 template <class... A>
 std::shared_ptr<child_spec> make_spec(std::source_location where, std::string_view id, A&&... options_f_args) {
-  auto spec = std::make_shared<child_spec>();
+  auto spec = make_shared_frame<child_spec>();
   spec->id = id;
   spec->where = where;
   complete_spec(spec, std::forward<A>(options_f_args)...);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/compiler.hpp>
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/spawn_place.hpp>
 #include <runnel/detail/supervisor_call.hpp>
 #include <runnel/detail/supervisor_core.hpp>
@@ -75,7 +76,7 @@ class dynamic_supervisor_ref {
 
   /// Stops a child, as its rn::shutdown says, or takes it out of its restart. Returns: ok, not_found, not_running.
   child_request terminate_child(std::uint64_t number) {
-    auto call = std::make_shared<detail::supervisor_call>(detail::supervisor_call::kind_t::terminate);
+    auto call = detail::make_shared_frame<detail::supervisor_call>(detail::supervisor_call::kind_t::terminate);
     call->number = number == 0 ? UINT64_MAX : number;  // of nobody
     x_link.submit(call);
     return child_request(std::move(call));
@@ -102,7 +103,7 @@ class dynamic_supervisor_ref {
  private:
   template <class... A> start_request start_at(std::source_location where, A&&... options_f_args) {
     detail::refuse_hazardous<A...>();
-    auto spec = std::make_shared<detail::child_spec>();
+    auto spec = detail::make_shared_frame<detail::child_spec>();
     spec->where = where;
     return start(std::move(spec), std::forward<A>(options_f_args)...);
   }

@@ -3,6 +3,7 @@
 // Layer: L10
 #pragma once
 
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/supervisor_call.hpp>
 #include <runnel/detail/supervisor_core.hpp>
 #include <runnel/error.hpp>
@@ -217,7 +218,7 @@ class partition_supervisor : public partition_supervisor_ref {
     (take(options, options_f_args), ...);
     supervisor sup(options);
     for (std::size_t i = 0; i < n.count(); ++i) {
-      auto spec = std::make_shared<detail::child_spec>();
+      auto spec = detail::make_shared_frame<detail::child_spec>();
       spec->id = std::to_string(i);
       spec->where = n.where();
       detail::finish_partition(*spec, i, options_f_args...);

@@ -5,6 +5,7 @@
 
 #include <runnel/as_result.hpp>
 #include <runnel/compiler.hpp>
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/supervisor_call.hpp>
 #include <runnel/detail/supervisor_core.hpp>
 #include <runnel/error.hpp>
@@ -170,7 +171,7 @@ class supervisor_link {
     call->settle(child_outcome::not_running);
   }
   std::shared_ptr<supervisor_call> submit_start(std::shared_ptr<const child_spec> spec) const {
-    auto call = std::make_shared<supervisor_call>(supervisor_call::kind_t::start);
+    auto call = make_shared_frame<supervisor_call>(supervisor_call::kind_t::start);
     call->spec = std::move(spec);
     submit(call);
     return call;
@@ -225,7 +226,7 @@ class supervisor_ref {
   /// then. At the call: misuse_error for what cannot be a child.
   template <class... A> child_request start_child(const detail::child_name& id, A&&... options_f_args) {
     detail::refuse_hazardous<A...>();
-    auto call = std::make_shared<detail::supervisor_call>(detail::supervisor_call::kind_t::start);
+    auto call = detail::make_shared_frame<detail::supervisor_call>(detail::supervisor_call::kind_t::start);
     call->id = id.id;
     call->spec = detail::make_spec(id.where, id.id, std::forward<A>(options_f_args)...);
     x_link.check(*call->spec);
@@ -252,7 +253,7 @@ class supervisor_ref {
 
  private:
   child_request ask(detail::supervisor_call::kind_t kind, std::string_view id) {
-    auto call = std::make_shared<detail::supervisor_call>(kind);
+    auto call = detail::make_shared_frame<detail::supervisor_call>(kind);
     call->id = id;
     x_link.submit(call);
     return child_request(std::move(call));

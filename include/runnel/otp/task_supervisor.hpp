@@ -10,6 +10,7 @@
 #include <runnel/detail/async_task.hpp>
 #include <runnel/detail/call_result.hpp>
 #include <runnel/detail/fork_join.hpp>
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/prepared_task.hpp>
 #include <runnel/detail/spawn_place.hpp>
 #include <runnel/detail/stream_run.hpp>
@@ -83,7 +84,7 @@ class stream_host final : public task_host {
  public:
   stream_host(const supervisor_link& link, const shutdown& stop) noexcept : x_link(link), x_stop(stop) {}
   void start(std::unique_ptr<prepared_task> t) override {
-    auto spec = std::make_shared<child_spec>();
+    auto spec = make_shared_frame<child_spec>();
     spec->where = t->where();
     spec->restart = temporary;
     spec->set(x_stop);
@@ -157,7 +158,7 @@ class task_supervisor_ref : public dynamic_supervisor_ref {
 
  private:
   std::shared_ptr<detail::child_spec> new_spec(std::source_location where) const {
-    auto spec = std::make_shared<detail::child_spec>();
+    auto spec = detail::make_shared_frame<detail::child_spec>();
     spec->where = where;
     spec->restart = temporary;
     return spec;
