@@ -181,20 +181,17 @@ class semaphore {
     next.fire(here);
   }
 
-  // Whose turn it is. Mostly that is one.
-  class granted {
-   public:
-    void add(const detail::woken& w) noexcept { x_any ? x_more.add(w) : void(x_first = w), x_any = true; }
-    void fire(detail::processor* here) noexcept {
-      if (!x_any) return;
-      here ? x_first.fire(*here) : x_first.fire();
-      x_more.fire();
-    }
+  // Whose turn it is: mostly nobody's, or one's, who needs no chain.
+  struct granted {
+    bool any = false;
+    detail::woken first;
+    detail::woken_batch others;
 
-   private:
-    detail::woken x_first;
-    bool x_any = false;
-    detail::woken_batch x_more;
+    void fire(detail::processor* here) noexcept {
+      if (!any) return;
+      here ? first.fire(*here) : first.fire();
+      others.fire();
+    }
   };
   // Under the hashed lock: from here on the state is ours.
   state set_queued() noexcept {
@@ -212,9 +209,13 @@ class semaphore {
   void grant(granted& next) noexcept {
     while (auto* w = static_cast<acquire_waiter*>(static_cast<detail::waiter*>(x_waiters.front()))) {
       if (!take_queued(w->asked.units)) return;
-      detail::woken one;
-      detail::take(x_waiters, one);
-      next.add(one);
+      if (!std::exchange(next.any, true)) {
+        detail::take(x_waiters, next.first);  // in place: a copy of what was just written in parts would stall
+      } else {
+        detail::woken one;
+        detail::take(x_waiters, one);
+        next.others.add(one);
+      }
     }
   }
   void settle() noexcept {
