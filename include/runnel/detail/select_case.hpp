@@ -34,6 +34,9 @@ namespace detail {
 struct select_access {
   template <class Op, class W> static chan_core* core(const channel_operation<Op, W>& op) noexcept { return op.core(); }
   template <class Op, class W> static W& own(channel_operation<Op, W>& op) noexcept { return op.x_waiter; }
+  template <class Op, class W> static bool by_buffer(channel_operation<Op, W>& op, chan_core& core) noexcept {
+    return Op::by_buffer(core, op.x_waiter);
+  }
   // Under the lock. False: it would have to wait.
   template <class Op, class W>
   static bool attempt(channel_operation<Op, W>& op, chan_core& core, woken& peer) noexcept {
@@ -96,7 +99,8 @@ template <class Op> bool try_case(Op& op, goroutine& g) noexcept {
     processor& here = *g.proc;
     woken peer;
     bool biased = core.lock().lock(&here);
-    bool done = select_access::attempt(op, core, peer);
+    bool done = select_access::by_buffer(op, core) ||  // the frequent way first, as in channel_operation
+                select_access::attempt(op, core, peer);
     core.lock().unlock(biased);
     peer.fire(here);
     return done;
