@@ -10,6 +10,7 @@
 #include <runnel/detail/select_case.hpp>
 #include <runnel/detail/select_operation.hpp>
 #include <runnel/detail/select_range.hpp>
+#include <runnel/detail/started_select.hpp>
 #include <runnel/task.hpp>
 
 #include <concepts>
@@ -85,9 +86,40 @@ template <bool First, class R, class... C> task<R> run_select(C... cases) {
   co_return co_await run_handler_of<R>(select, i);
 }
 
+// The same with operations that the select starts: they have ended before anything is done with what was taken.
+template <bool First, class... C> task<select_result<typename C::value...>> run_started_values(C... cases) {
+  using select = select_values<First, typename held_case<C>::type...>;
+  using base = select_operation<First, typename held_case<C>::type...>;
+  started_select<select, C...> it(cases...);
+  std::size_t i = co_await std::move(static_cast<base&>(it.select));  // which stays where it is
+  co_await it.all.end();
+  if (it.abandoned(i)) co_await give_up_operation();
+  co_return it.select.take(i);
+}
+
+template <bool First, class R, class... C> task<R> run_started_handled(C... cases) {
+  started_select<select_operation<First, typename held_case<C>::type...>, C...> it(cases...);
+  std::size_t i = co_await std::move(it.select);  // which stays where it is
+  co_await it.all.end();
+  if (it.abandoned(i)) co_await give_up_operation();
+  if constexpr ((has_coroutine_handler<C> || ...))
+    co_return co_await run_handler_of<R>(it.select, i);
+  else
+    co_return it.select.template at_case<R>(i, [&](auto n) -> R {
+      if constexpr (std::is_void_v<R>)
+        (void)handle<n>(it.select);
+      else
+        return handle<n>(it.select);
+    });
+}
+
 template <bool First, class... C> auto make_select(const C&... cases) {
   using handlers = select_handlers<C...>;
-  if constexpr (handlers::none)
+  if constexpr (has_started_case<C...> && handlers::none)
+    return run_started_values<First>(cases...);
+  else if constexpr (has_started_case<C...>)
+    return run_started_handled<First, typename handlers::result>(cases...);
+  else if constexpr (handlers::none)
     return select_values<First, C...>(cases...);
   else if constexpr (!handlers::coroutine)
     return select_handled<typename handlers::result, First, C...>(cases...);
@@ -128,6 +160,7 @@ template <class... Cases>
 [[nodiscard("co_await it: a select alone waits for nothing")]]
 auto select(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
+  (detail::check_started<Cases>(), ...);
   return detail::make_select<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
@@ -135,7 +168,21 @@ template <class... Cases>
 [[nodiscard("co_await it: a select alone waits for nothing")]]
 auto select(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
+  (detail::check_started<Cases>(), ...);
   return detail::make_select<true>(detail::as_case(cases)...);
+}
+
+template <class R, class... Otherwise>
+  requires detail::started_range<R>
+void select(R&&, Otherwise...) {
+  static_assert(detail::never<R>,
+                "a select over a range takes no operations of Asio: write each as a case, or rn::async functions that "
+                "await them, and select over the await() of their handles");
+}
+template <class R, class... Otherwise>
+  requires detail::started_range<R>
+void select(prefer_first_t, R&& range, Otherwise... or_else) {
+  select(range, or_else...);
 }
 
 /// The same over a range of operations of one type, of any length up to 65536: `std::vector ops{a.recv(), ...}` and

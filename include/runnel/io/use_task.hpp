@@ -3,6 +3,7 @@
 // Layer: L11
 #pragma once
 
+#include <runnel/detail/asio_case.hpp>
 #include <runnel/detail/asio_operation.hpp>
 #include <runnel/task.hpp>
 
