@@ -137,8 +137,10 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 ///     auto r = co_await rn::select(a.recv(), b.recv());   // r.index(), r.get<0>()
 ///
 /// A case is an operation, or rn::on(operation, handler). Operations: receives and sends (on the nil channel: never
-/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), and
-/// rn::otherwise, which makes it a select that never waits. Of several that are ready on entry each is taken with the
+/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), t.await(), and
+/// rn::otherwise, which makes it a select that never waits; with <runnel/io.hpp> also operations of Asio of one step,
+/// named (`auto read = socket.async_read_some(buffer, rn::use_result);`): started when it has to wait, ended when it
+/// goes on, and what one did all the same is kept in it, for the next select or await. Of several that are ready on entry each is taken with the
 /// same chance, or the first with rn::prefer_first before the cases; while it waits, whichever comes first. A context
 /// that is done and is named by a case wins over everything that is ready.
 ///
@@ -153,7 +155,7 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// what the handler does.
 /// A coroutine as the handler of a context that is done runs shielded; after it the next suspension unwinds.
 /// Lifetime: cases refer to channels without holding them, and the select to its cases: write them inside of it.
-/// Complexity: O(cases). Allocates nothing, but frames for handlers that are coroutines.
+/// Complexity: O(cases). Allocates nothing, but frames for handlers that are coroutines, and one with such operations.
 /// Contract: SEMANTICS.md SEL-01 to SEL-20 and SEL-C01 to SEL-C07.
 template <class... Cases>
   requires(!detail::operation_range<Cases> && ...)

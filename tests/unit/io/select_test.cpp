@@ -136,7 +136,7 @@ TEST(select_operation, what_starting_it_throws_is_thrown_by_the_select) {
     };
     rn::chan<int> silent(0);
     auto read = io.start_step(rn::use_task);
-    auto wait = [&] { return rn::select(rn::on(read, [](int) {}), rn::on(silent.recv(), [] {})); };
+    auto wait = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [](int) {}), rn::on(silent.recv(), [] {})); };
     EXPECT_EQ(co_await test::error_of_awaiting(wait), "cannot start");
     io.on_start = [&] { io.complete({}, 1); };
     EXPECT_EQ(co_await std::move(read), 1);
@@ -514,11 +514,12 @@ TEST(select_operation, ends_with_its_loop_however_that_ends) {
     reading io;
     obey(io);
     auto read = io.start_step(rn::use_task);
-    auto throwing = [&] { return rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), [] { test::fail("x"); })); };
+    auto throwing = [&]() -> rn::task<> {
+      co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), [] { test::fail("x"); }));
+    };
     EXPECT_EQ(co_await test::error_of_awaiting(throwing), "x");
     EXPECT_FALSE(io.is_out());
-    auto timed = rn::with_timeout(1ms, rn::select_loop(rn::on(read, [] {})));
-    auto r = co_await rn::as_result(std::move(timed));
+    auto r = co_await rn::as_result(rn::with_timeout(1ms, rn::select_loop(rn::on(read, [] {}))));
     EXPECT_FALSE(r);
     EXPECT_FALSE(io.is_out());
     auto t = rn::async([&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {})); });
@@ -537,10 +538,10 @@ TEST(select_operation, that_is_a_case_already_or_was_awaited_is_misuse) {
     reading io;
     io.on_start = [&] { io.complete({}, 1); };
     auto read = io.start_step(rn::use_task);
-    auto twice = [&] { return rn::select(rn::on(read, [] {}), rn::on(read, [] {})); };
+    auto twice = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [] {}), rn::on(read, [] {})); };
     EXPECT_NE((co_await test::error_of_awaiting(twice)).find("is a case already"), std::string::npos);
     EXPECT_EQ(co_await std::move(read), 1);
-    auto again = [&] { return rn::select(rn::on(read, [] {})); };
+    auto again = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [] {})); };
     EXPECT_NE((co_await test::error_of_awaiting(again)).find("has been awaited"), std::string::npos);
   });
 }
