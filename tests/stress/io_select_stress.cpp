@@ -142,8 +142,8 @@ rn::task<> talk(connection& c, std::vector<rn::context> contexts, dice d) {
 
 TEST_F(io_select_stress, every_byte_and_every_element_arrives_once_and_in_order) {
   run_rounds([](unsigned threads, dice d) {
-    std::vector<std::unique_ptr<connection>> connections;
     rn::runtime rt{rn::threads(threads)};
+    std::vector<std::unique_ptr<connection>> connections;  // sockets die before their context
     std::vector<rn::cancel_function> cancels;
     for (unsigned n = d.between(1, 6); n > 0; --n) {
       asio::any_io_executor ex = rt.get_executor();
@@ -175,26 +175,23 @@ TEST_F(io_select_stress, every_byte_and_every_element_arrives_once_and_in_order)
 // Cancelled, and killed at the end of the runtime, at any moment: what arrived is a beginning of what was sent.
 TEST_F(io_select_stress, is_cancelled_at_any_moment) {
   run_rounds([](unsigned threads, dice d) {
+    rn::runtime_options options;
+    options.grace(std::chrono::seconds(d.one_in(3) ? 0 : 5)).kill_grace(std::chrono::seconds(60));
+    rn::runtime rt(rn::threads(threads), options);
     std::vector<std::unique_ptr<connection>> connections;
-    {
-      rn::runtime_options options;
-      options.grace(std::chrono::seconds(d.one_in(3) ? 0 : 5)).kill_grace(std::chrono::seconds(60));
-      rn::runtime rt(rn::threads(threads), options);
-      for (unsigned n = d.between(1, 6); n > 0; --n) {
-        asio::any_io_executor ex = rt.get_executor();
-        if (d.one_in(2)) ex = asio::make_strand(ex);
-        auto& c = *connections.emplace_back(std::make_unique<connection>(ex));
-        c.bytes = 100'000;
-        c.elements = 100'000;
-        rt.go(talk, std::ref(c), std::vector<rn::context>(), d.split());
-      }
-      for (unsigned n = d.below(20); n > 0; --n) stress::dawdle(d);
-      rt.shut_down();
-      for (auto& c : connections) {
-        EXPECT_EQ(c->wrong, 0u);
-        EXPECT_LE(c->read, c->bytes);
-      }
-      connections.clear();
+    for (unsigned n = d.between(1, 6); n > 0; --n) {
+      asio::any_io_executor ex = rt.get_executor();
+      if (d.one_in(2)) ex = asio::make_strand(ex);
+      auto& c = *connections.emplace_back(std::make_unique<connection>(ex));
+      c.bytes = 100'000;
+      c.elements = 100'000;
+      rt.go(talk, std::ref(c), std::vector<rn::context>(), d.split());
+    }
+    for (unsigned n = d.below(20); n > 0; --n) stress::dawdle(d);
+    rt.shut_down();
+    for (auto& c : connections) {
+      EXPECT_EQ(c->wrong, 0u);
+      EXPECT_LE(c->read, c->bytes);
     }
   });
 }
