@@ -137,14 +137,14 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 ///     auto r = co_await rn::select(a.recv(), b.recv());   // r.index(), r.get<0>()
 ///
 /// A case is an operation, or rn::on(operation, handler). Operations: receives and sends (on the nil channel: never
-/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), t.await() of a
-/// task, and rn::otherwise, which makes it a select that never waits; with <runnel/io.hpp> also operations of Asio of
-/// one step, named (`auto read = socket.async_read_some(buffer, rn::use_result);`): they are started when it has to wait,
-/// and end with it; what one did all the same is kept in it, for the next select or await.
+/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), t.await() of
+/// a task, and rn::otherwise, which makes it a select that never waits; with <runnel/io.hpp> also operations of Asio
+/// of one step, named (`auto read = socket.async_read_some(buffer, rn::use_result);`): they are started when it has to
+/// wait, and end with it; what one did all the same is kept in it, for the next select or await.
 ///
-/// Of several that are ready on entry each is taken with the same chance, or the first with rn::prefer_first before the
-/// cases; while it waits, whichever comes first. A context that is done and is named by a case wins over everything that
-/// is ready.
+/// Of several that are ready on entry each is taken with the same chance, or the first with rn::prefer_first before
+/// the cases; while it waits, whichever comes first. A context that is done and is named by a case wins over
+/// everything that is ready.
 ///
 /// Returns: what the handler returns: the common type of all, or nothing. Without any handlers a select_result. Without
 /// cases it waits for ever.

@@ -170,8 +170,9 @@ template <bool First, class... C> task<> make_loop(const C&... cases) {
 ///
 /// The operations are those of the call, as if evaluated before the loop: rn::after ticks once, a ticker again and
 /// again; ch.send(rn::moved(x)) sends what x is in each round; an operation of Asio stays out from one round to the
-/// next, and ends with the loop. A receive from a channel that is closed and drained is taken once more, with nothing, and
-/// never again. A context that is done is told once; after that the loop unwinds, if it is the ambient one or above it.
+/// next, and ends with the loop. A receive from a channel that is closed and drained is taken once more, with nothing,
+/// and never again. A context that is done is told once; after that the loop unwinds, if it is the ambient one or
+/// above it.
 ///
 /// The loop ends by itself when nothing is left that can be taken again: all channels that it receives from closed and
 /// drained, no sends, no timers. rn::after and contexts alone do not keep a loop going that had more than them.

@@ -262,9 +262,9 @@ inline void add_started(configuration_list& list) {
        {started({select({io(), r(0)})}), started({send(0)}, 1)}, cancel(), {root, root}, true);
   both("select starts, told: {io,done} recv0, cancel", {started({select({io(), done(0)}), recv(0)})}, cancel(), {root},
        true, true);
-  both("select starts in with_timeout: [{io,r0}] {io} | send0, cancel",
-       {started({enter(1), select({io(), r(0)}), leave(1), select({io()})}), started({send(0)}, 2)}, cancel(),
-       {root, {timeout, 0, 0}, root});
+  list.add("select starts in with_timeout: [{io,r0}] {io} | send0, cancel",
+           {started({enter(1), select({io(), r(0)}), leave(1), select({io()})}), started({send(0)}, 2)}, cancel(),
+           {root, {timeout, 0, 0}, root});
   both("select starts, then a select without: {io,r0} {r0,r1} | send0 send0, cancel",
        {started({select({io(), r(0)}), select({r(0), r(1)})}), started({send(0), send(0)}, 1)}, cancel(), {root, root});
   both("loop: {io,r0} {r0,r1} {io,r0} end | send0 send0, cancel",

@@ -196,7 +196,7 @@ class waiter_model {
         continue;
       }
       if (x.direction == choice::start) {
-        if (s.io.state == started::kept) return "lost wake-up: parked though what it has started has ended";
+        if (s.io.state == started_operation::kept) return "lost wake-up: parked though what it has started has ended";
         continue;
       }
       const channel& c = s.c[x.channel];
@@ -224,7 +224,7 @@ class waiter_model {
     for (int c = 0; c < wheel; ++c) before += x_conf.items[c], after += s.c[c].items;
     if (x_conf.ticks && s.timers.ticks != s.ticked + s.c[wheel].items) return "a tick was lost, or taken twice";
     if (s.sent + before != s.received + after) return "an element was lost or doubled";
-    if (s.io.succeeded != s.io.taken + (s.io.state == started::kept && s.io.result == succeeded))
+    if (s.io.succeeded != s.io.taken + (s.io.state == started_operation::kept && s.io.result == succeeded))
       return "what an operation did was lost, or taken twice";
     if (s.defaulted && x_conf.always_ready) return "the default was taken though a case was ready at every moment";
     return nullptr;

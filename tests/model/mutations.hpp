@@ -133,7 +133,7 @@ inline const std::vector<mutation_spec>& mutations() {
        "asio: ends only when cancelled, cancel"},
       // operations that a select starts
       {listed_after_start, "listed_after_start", "a select starts its operation before it lists it",
-       "select starts: {io,r0} | send0, cancel, kill"},
+       "loop: {io,r0} {io,r0} {io} end | send0, strand"},
       {claims_though_unlisted, "claims_though_unlisted", "a select that leaves does not unlist its operation",
        "loop: {io,r0} {r0,r1} {io,r0} end | send0 send0, cancel"},
       {request_forgotten_while_starting, "request_forgotten_while_starting",

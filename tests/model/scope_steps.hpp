@@ -2,6 +2,7 @@
 // tests/model/scope_steps.hpp: a goroutine's program, its home, its nodes, groups and joins.
 #pragma once
 
+#include "model/started_steps.hpp"
 #include "model/walk_steps.hpp"
 
 namespace runnel::model {

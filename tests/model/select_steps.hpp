@@ -9,7 +9,7 @@ namespace runnel::model {
 // Looking at a single case of a poll: hints, no lock.
 inline bool looks_ready(machine& m, int g, choice x) {
   if (x.direction == choice::end) return false;  // asked on entry, and when it is listed
-  if (x.direction == choice::start) return m.s.io.state == started::kept;
+  if (x.direction == choice::start) return m.s.io.state == started_operation::kept;
   const byte first = m.peer_queue(x)[0];
   return m.has_room_or_item(x) || (first && goroutine_of(first) != g);
 }

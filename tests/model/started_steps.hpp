@@ -7,7 +7,7 @@
 
 namespace runnel::model {
 
-inline started& touch_started(machine& m) {
+inline started_operation& touch_started(machine& m) {
   m.require(m.s.io.alive, "an operation was touched after its select had gone on");
   return m.s.io;
 }
@@ -15,14 +15,14 @@ inline started& touch_started(machine& m) {
 // ---- the last reference ends it ----
 
 inline void end_started_operation(machine& m, letting_go& go) {
-  started& it = touch_started(m);
+  started_operation& it = touch_started(m);
   goroutine& owner = m.s.g[it.owner];
   m.drain(it.owner);  // the lock was somebody else's
-  const bool asked = it.requested || it.phase == started::asked;
+  const bool asked = it.requested || it.phase == started_operation::asked;
   m.require(it.result, "an operation ended before its handler had run");
   m.require(it.result != aborted || asked, "an operation was aborted that nobody had asked to end");
   const bool as_new = asked && (it.result == aborted || m.broken(mutation::success_forgotten));
-  it.state = as_new ? started::idle : started::kept;
+  it.state = as_new ? started_operation::idle : started_operation::kept;
   if (as_new || !it.listed) return;
   it.listed = 0;
   if (owner.w.code != code::registering && owner.w.code != code::parked) return;
@@ -68,31 +68,31 @@ inline outcome conclude(machine& m, int g, at next) {
 }
 
 inline void take_started(machine& m) {
-  started& it = m.s.io;
-  m.require(it.state == started::kept, "a result was taken that was not there");
+  started_operation& it = m.s.io;
+  m.require(it.state == started_operation::kept, "a result was taken that was not there");
   if (it.result == succeeded) ++it.taken;
-  it.state = started::idle;
+  it.state = started_operation::idle;
   it.result = 0;
 }
 
 // Under its lock, as the last that the select registers with.
 inline outcome list_started(machine& m, int g) {
   goroutine& me = m.s.g[g];
-  started& it = m.s.io;
+  started_operation& it = m.s.io;
   const int which = m.case_that_starts(g);
   if (!m.conf.light) m.drain(g);
-  if (it.state == started::kept) {
+  if (it.state == started_operation::kept) {
     me.which = static_cast<byte>(which);
     return m.go(g, at::select_told);
   }
   if (!it.alive) it.alive = it.left = 1;
   it.owner = static_cast<byte>(g);
   me.waiters = static_cast<byte>(me.waiters | 1u << which);
-  const bool starts = it.state == started::idle;
+  const bool starts = it.state == started_operation::idle;
   it.listed = !starts || !m.broken(mutation::listed_after_start);
   if (!starts) return m.go(g, at::select_park);
-  it.state = started::out;
-  it.phase = started::starting;
+  it.state = started_operation::out;
+  it.phase = started_operation::starting;
   it.references = 2;
   it.requested = it.emitted = it.result = 0;
   ++it.left;
@@ -101,29 +101,31 @@ inline outcome list_started(machine& m, int g) {
 
 inline outcome started_step(machine& m, int g) {
   goroutine& me = m.s.g[g];
-  started& it = m.s.io;
+  started_operation& it = m.s.io;
   switch (me.step) {
     case at::started_start:  // no lock is held
       m.drain(g);
       if (m.conf.strand) {
         it.errand_start = 1;
-        it.listed = 1;
-        return m.go(g, at::select_park);
+        return m.go(g, m.broken(mutation::listed_after_start) ? at::started_begun : at::select_park);
       }
       it.in_flight = 1;
       return m.go(g, at::started_begun);
     case at::started_begun:
-      it.phase = started::begun;
-      it.listed = it.listed || m.broken(mutation::listed_after_start);
+      if (m.broken(mutation::listed_after_start)) {
+        it.listed = 1;
+        return m.go(g, at::select_park);
+      }
+      it.phase = started_operation::begun;
       m.s.io_own.step = letting_go::down;
       return m.go(g, at::started_let_go);
     case at::started_let_go:
       if (let_go(m, m.s.io_own)) return outcome::ran;
       return m.go(g, at::select_park);
     case at::started_ask:
-      if (it.state != started::out) return m.go(g, at::started_count);
-      if (it.phase != started::starting) return m.go(g, at::started_refer);
-      it.phase = started::asked;
+      if (it.state != started_operation::out) return m.go(g, at::started_count);
+      if (it.phase != started_operation::starting) return m.go(g, at::started_refer);
+      it.phase = started_operation::asked;
       return m.go(g, at::started_count);
     case at::started_refer:
       if (!it.references) return m.go(g, at::started_count);
@@ -165,7 +167,7 @@ inline outcome started_step(machine& m, int g) {
 // ---- the handler, and the strand, on some pool thread ----
 
 inline outcome started_handler_step(machine& m, int which) {
-  started& it = m.s.io;
+  started_operation& it = m.s.io;
   started_actor& h = m.s.io_handler;
   if (h.step == started_actor::idle) {
     if (!it.in_flight) return outcome::no_such_choice;
@@ -192,7 +194,7 @@ inline outcome started_handler_step(machine& m, int which) {
 }
 
 inline outcome started_strand_step(machine& m) {
-  started& it = m.s.io;
+  started_operation& it = m.s.io;
   started_actor& s = m.s.io_strand;
   auto to = [&](started_actor::step_t next) {
     s.step = next;
@@ -212,9 +214,9 @@ inline outcome started_strand_step(machine& m) {
       touch_started(m).in_flight = 1;
       return to(started_actor::begun);
     case started_actor::begun: {
-      const bool asked = touch_started(m).phase == started::asked;
+      const bool asked = touch_started(m).phase == started_operation::asked;
       if (!asked || m.broken(mutation::request_forgotten_while_starting)) {
-        if (!asked) it.phase = started::begun;
+        if (!asked) it.phase = started_operation::begun;
         return to(started_actor::go);
       }
       return to(started_actor::emit);

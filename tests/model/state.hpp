@@ -191,7 +191,7 @@ struct handler {
 };
 
 // The operation that selects start: one in a configuration. Its result outlives the frame that waits for it.
-struct started {
+struct started_operation {
   enum state_t : byte { idle, out, kept };
   enum phase_t : byte { starting, begun, asked };
   byte state = idle, phase = starting, references = 0, listed = 0, requested = 0, result = 0;
@@ -220,7 +220,7 @@ struct state {
   closer close[max_closers];
   wheel_thread timers;
   handler h[max_handlers];
-  started io;
+  started_operation io;
   letting_go io_own;  // of the goroutine
   started_actor io_handler, io_strand;
   byte sent = 0, received = 0, ticked = 0, defaulted = 0;
