@@ -75,6 +75,7 @@ enum class mutation : byte {
   listed_after_start,
   claims_though_unlisted,
   request_forgotten_while_starting,
+  request_overwritten,
   request_without_reference,
   end_not_awaited,
   counted_before_claim,

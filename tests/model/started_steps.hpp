@@ -219,6 +219,7 @@ inline outcome started_strand_step(machine& m) {
         if (!asked) it.phase = started_operation::begun;
         return to(started_actor::go);
       }
+      if (m.broken(mutation::request_overwritten)) it.phase = started_operation::begun;
       return to(started_actor::emit);
     }
     case started_actor::emit:

@@ -110,7 +110,7 @@ class started_cases : private scope_base {
 //   x_state        written by the goroutine while nothing is out, and by the last reference, under the lock (release:
 //                  the result); read by the goroutine (acquire)
 //   x_references   set when it is started; counted down by all, up by the goroutine unless it is zero
-//   x_phase        starting; begun, by who has started it; asked, by the goroutine while it was starting
+//   x_phase        starting; begun, by who has started it; or asked for good, by the goroutine while it was starting
 //   x_requested    written by the goroutine while it has a reference, read by the last reference
 class started_case : public wait_source {
  public:
@@ -175,7 +175,10 @@ class started_case : public wait_source {
 
   // By who has started it. `ask_here` asks it to end.
   template <class F> goroutine* begun(F ask_here) noexcept {
-    if (x_phase.exchange(phase_t::begun, std::memory_order_acq_rel) == phase_t::asked) ask_here();  // after [asked]
+    auto phase = phase_t::starting;
+    // After [asked], which stays: whoever ends the operation has to know of it.
+    if (!x_phase.compare_exchange_strong(phase, phase_t::begun, std::memory_order_acq_rel, std::memory_order_acquire))
+      ask_here();
     return let_go();
   }
   // Ends one of the references: the last touch. The goroutine that is to go on, or null.

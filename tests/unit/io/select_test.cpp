@@ -409,6 +409,9 @@ TEST(select_operation, that_waits_for_its_strand_is_asked_to_end_as_soon_as_it_h
     co_await g.wait();
     EXPECT_EQ(io.starts(), 1);
     EXPECT_EQ(io.cancels(), 1);
+    io.on_start = [&] { io.complete({}, 6); };  // it is as new
+    auto next = co_await rn::select(read, ch.recv());
+    EXPECT_EQ(next.get<0>(), 6);
     other.join();
   });
 }
