@@ -126,6 +126,12 @@ void list_case(Op& op, std::size_t index, channel_slot*& slots, wait_source**& s
   }
 }
 
+template <bool Listed, class Op>
+void list_case_if([[maybe_unused]] Op& op, [[maybe_unused]] std::size_t index, [[maybe_unused]] channel_slot*& slots,
+                  [[maybe_unused]] wait_source**& sources) noexcept {
+  if constexpr (Listed) list_case(op, index, slots, sources);
+}
+
 // What the operation yields. It can be used again afterwards.
 template <class Op> decltype(auto) take_value(Op& op) {
   if constexpr (channel_case<Op> || started_operation<Op>)

@@ -172,12 +172,12 @@ template <bool First, class... C> class select_operation : public awaitable_base
   template <std::size_t... I> void list_cases(std::index_sequence<I...>) noexcept {
     channel_slot* slots = x_slots;
     wait_source** sources = x_sources;
-    ([&] {
-      if constexpr (!listed_last<operation_at<I>>) list_case(op<I>(), I, slots, sources);
-    }(), ...);
-    ([&] {
-      if constexpr (listed_last<operation_at<I>>) list_case(op<I>(), I, slots, sources);
-    }(), ...);
+    if constexpr (!starts_operations) {
+      (list_case(op<I>(), I, slots, sources), ...);
+    } else {
+      (list_case_if<!listed_last<operation_at<I>>>(op<I>(), I, slots, sources), ...);
+      (list_case_if<listed_last<operation_at<I>>>(op<I>(), I, slots, sources), ...);
+    }
     set_cases(x_slots, static_cast<std::size_t>(slots - x_slots), x_sources,
               static_cast<std::size_t>(sources - x_sources), asks_contexts || starts_operations);
   }
