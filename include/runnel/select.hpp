@@ -10,6 +10,7 @@
 #include <runnel/detail/select_case.hpp>
 #include <runnel/detail/select_operation.hpp>
 #include <runnel/detail/select_range.hpp>
+#include <runnel/detail/started_select.hpp>
 #include <runnel/task.hpp>
 
 #include <concepts>
@@ -85,9 +86,40 @@ template <bool First, class R, class... C> task<R> run_select(C... cases) {
   co_return co_await run_handler_of<R>(select, i);
 }
 
+// The same with operations that the select starts: they have ended before anything is done with what was taken.
+template <bool First, class... C> task<select_result<typename C::value...>> run_started_values(C... cases) {
+  using select = select_values<First, typename held_case<C>::type...>;
+  using base = select_operation<First, typename held_case<C>::type...>;
+  started_select<select, C...> it(cases...);
+  std::size_t i = co_await std::move(static_cast<base&>(it.select));  // which stays where it is
+  co_await it.all.end();
+  if (it.abandoned(i)) co_await give_up_operation();
+  co_return it.select.take(i);
+}
+
+template <bool First, class R, class... C> task<R> run_started_handled(C... cases) {
+  started_select<select_operation<First, typename held_case<C>::type...>, C...> it(cases...);
+  std::size_t i = co_await std::move(it.select);  // which stays where it is
+  co_await it.all.end();
+  if (it.abandoned(i)) co_await give_up_operation();
+  if constexpr ((has_coroutine_handler<C> || ...))
+    co_return co_await run_handler_of<R>(it.select, i);
+  else
+    co_return it.select.template at_case<R>(i, [&](auto n) -> R {
+      if constexpr (std::is_void_v<R>)
+        (void)handle<n>(it.select);
+      else
+        return handle<n>(it.select);
+    });
+}
+
 template <bool First, class... C> auto make_select(const C&... cases) {
   using handlers = select_handlers<C...>;
-  if constexpr (handlers::none)
+  if constexpr (has_started_case<C...> && handlers::none)
+    return run_started_values<First>(cases...);
+  else if constexpr (has_started_case<C...>)
+    return run_started_handled<First, typename handlers::result>(cases...);
+  else if constexpr (handlers::none)
     return select_values<First, C...>(cases...);
   else if constexpr (!handlers::coroutine)
     return select_handled<typename handlers::result, First, C...>(cases...);
@@ -105,10 +137,14 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 ///     auto r = co_await rn::select(a.recv(), b.recv());   // r.index(), r.get<0>()
 ///
 /// A case is an operation, or rn::on(operation, handler). Operations: receives and sends (on the nil channel: never
-/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), and
-/// rn::otherwise, which makes it a select that never waits. Of several that are ready on entry each is taken with the
-/// same chance, or the first with rn::prefer_first before the cases; while it waits, whichever comes first. A context
-/// that is done and is named by a case wins over everything that is ready.
+/// ready; on a closed one: ready), rn::after, the ticks of timers and tickers, rn::done() and ctx.done(), t.await() of
+/// a task, and rn::otherwise, which makes it a select that never waits; with <runnel/io.hpp> also operations of Asio
+/// of one step, named (`auto read = socket.async_read_some(buffer, rn::use_result);`): they are started when it has to
+/// wait, and end with it; what one did all the same is kept in it, for the next select or await.
+///
+/// Of several that are ready on entry each is taken with the same chance, or the first with rn::prefer_first before
+/// the cases; while it waits, whichever comes first. A context that is done and is named by a case wins over
+/// everything that is ready.
 ///
 /// Returns: what the handler returns: the common type of all, or nothing. Without any handlers a select_result. Without
 /// cases it waits for ever.
@@ -121,13 +157,14 @@ template <bool First, class... C> auto make_select(const C&... cases) {
 /// what the handler does.
 /// A coroutine as the handler of a context that is done runs shielded; after it the next suspension unwinds.
 /// Lifetime: cases refer to channels without holding them, and the select to its cases: write them inside of it.
-/// Complexity: O(cases). Allocates nothing, but frames for handlers that are coroutines.
+/// Complexity: O(cases). Allocates nothing, but frames for handlers that are coroutines, and one with such operations.
 /// Contract: SEMANTICS.md SEL-01 to SEL-20 and SEL-C01 to SEL-C07.
 template <class... Cases>
   requires(!detail::operation_range<Cases> && ...)
 [[nodiscard("co_await it: a select alone waits for nothing")]]
 auto select(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
+  (detail::check_started<Cases>(), ...);
   return detail::make_select<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
@@ -135,7 +172,21 @@ template <class... Cases>
 [[nodiscard("co_await it: a select alone waits for nothing")]]
 auto select(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
+  (detail::check_started<Cases>(), ...);
   return detail::make_select<true>(detail::as_case(cases)...);
+}
+
+template <class R, class... Otherwise>
+  requires detail::started_range<R>
+void select(R&&, Otherwise...) {
+  static_assert(detail::never<R>,
+                "a select over a range takes no operations of Asio: write each as a case, or rn::async functions that "
+                "await them, and select over the await() of their handles");
+}
+template <class R, class... Otherwise>
+  requires detail::started_range<R>
+void select(prefer_first_t, R&& range, Otherwise... or_else) {
+  select(range, or_else...);
 }
 
 /// The same over a range of operations of one type, of any length up to 65536: `std::vector ops{a.recv(), ...}` and

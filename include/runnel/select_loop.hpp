@@ -7,10 +7,12 @@
 #include <runnel/detail/chan_core.hpp>
 #include <runnel/detail/select_case.hpp>
 #include <runnel/detail/select_operation.hpp>
+#include <runnel/detail/started_select.hpp>
 #include <runnel/select.hpp>
 #include <runnel/task.hpp>
 
 #include <cstddef>
+#include <exception>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -129,6 +131,37 @@ template <bool First, class... C> task<> run_select_loop(C... cases) {
   }
 }
 
+// The same with operations that the loop starts: they stay out from one round to the next, and end with the loop.
+template <bool First, class... C> task<> run_started_loop(C... cases) {
+  started_select<loop_operation<First, typename held_case<C>::type...>, C...> it(cases...);
+  std::exception_ptr error;
+  bool abandoned = false;
+  try {
+    while (!it.select.over()) {
+      std::size_t i = co_await std::move(it.select);  // which stays where it is
+      abandoned = it.abandoned(i);
+      if (abandoned) break;
+      it.select.taken(i);
+      loop_answer answer =
+          it.select.template at_case<loop_answer>(i, [&](auto n) { return ask_handler<n>(it.select); });
+      if (answer.work) answer.control = co_await std::move(*answer.work);
+      if (answer.control == stop) break;
+    }
+  } catch (...) {
+    error = std::current_exception();
+  }
+  co_await it.all.end();
+  if (abandoned) co_await give_up_operation();
+  if (error) std::rethrow_exception(error);
+}
+
+template <bool First, class... C> task<> make_loop(const C&... cases) {
+  if constexpr (has_started_case<C...>)
+    return run_started_loop<First>(cases...);
+  else
+    return run_select_loop<First>(cases...);
+}
+
 }  // namespace detail
 
 /// Selects again and again until a handler returns rn::stop:
@@ -136,9 +169,10 @@ template <bool First, class... C> task<> run_select_loop(C... cases) {
 ///     co_await rn::select_loop(rn::on(jobs.recv(), handle), rn::on(rn::done(), flush));
 ///
 /// The operations are those of the call, as if evaluated before the loop: rn::after ticks once, a ticker again and
-/// again; ch.send(rn::moved(x)) sends what x is in each round. A receive from a channel that is closed and drained is
-/// taken once more, with nothing, and never again. A context that is done is told once; after that the loop unwinds, if
-/// it is the ambient one or above it.
+/// again; ch.send(rn::moved(x)) sends what x is in each round; an operation of Asio stays out from one round to the
+/// next, and ends with the loop. A receive from a channel that is closed and drained is taken once more, with nothing,
+/// and never again. A context that is done is told once; after that the loop unwinds, if it is the ambient one or
+/// above it.
 ///
 /// The loop ends by itself when nothing is left that can be taken again: all channels that it receives from closed and
 /// drained, no sends, no timers. rn::after and contexts alone do not keep a loop going that had more than them.
@@ -148,14 +182,16 @@ template <bool First, class... C> task<> run_select_loop(C... cases) {
 template <class... Cases>
 [[nodiscard("co_await it")]] task<> select_loop(Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
+  (detail::check_started<Cases>(), ...);
   (detail::check_loop_case<detail::case_of<Cases>>(), ...);
-  return detail::run_select_loop<false>(detail::as_case(cases)...);
+  return detail::make_loop<false>(detail::as_case(cases)...);
 }
 template <class... Cases>
 [[nodiscard("co_await it")]] task<> select_loop(prefer_first_t, Cases&&... cases RUNNEL_LIFETIMEBOUND) {
   detail::refuse_hazardous<Cases...>();
+  (detail::check_started<Cases>(), ...);
   (detail::check_loop_case<detail::case_of<Cases>>(), ...);
-  return detail::run_select_loop<true>(detail::as_case(cases)...);
+  return detail::make_loop<true>(detail::as_case(cases)...);
 }
 
 }  // namespace runnel

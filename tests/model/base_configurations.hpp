@@ -241,6 +241,45 @@ inline void add_operations(configuration_list& list) {
   list.also_light();
 }
 
+// Operations that a select starts, by itself or by way of a strand.
+inline void add_started(configuration_list& list) {
+  const std::vector<node_spec> timed{root, {timeout, 0, 0}};
+  auto both = [&](const std::string& name, std::vector<program> goroutines, std::vector<raise_spec> cancellers = {},
+                  std::vector<node_spec> nodes = {root}, bool only_when_asked = false, bool told = false) {
+    for (bool strand : {false, true}) {
+      auto& c = list.add(name + (strand ? ", strand" : ""), goroutines, cancellers, nodes);
+      c.strand = strand;
+      c.only_when_asked = only_when_asked;
+      c.told = told;
+    }
+  };
+  both("select starts: {io,r0} {io,r0} | send0, cancel",
+       {started({select({io(), r(0)}), select({r(0), io()})}), started({send(0)}, 1)}, cancel(), {root, root});
+  list.also_light();
+  both("select starts: {io,r0} | send0, cancel, kill", {started({select({io(), r(0)})}), started({send(0)}, 1)},
+       cancel_and_kill(), {root, root});
+  both("select starts what ends only when asked: {io,r0} | send0, cancel",
+       {started({select({io(), r(0)})}), started({send(0)}, 1)}, cancel(), {root, root}, true);
+  both("select starts, told: {io,done} recv0, cancel", {started({select({io(), done(0)}), recv(0)})}, cancel(), {root},
+       true, true);
+  list.add("select starts in with_timeout: [{io,r0}] {io} | send0, cancel",
+           {started({enter(1), select({io(), r(0)}), leave(1), select({io()})}), started({send(0)}, 2)}, cancel(),
+           {root, {timeout, 0, 0}, root});
+  both("select starts, then a select without: {io,r0} {r0,r1} | send0 send0, cancel",
+       {started({select({io(), r(0)}), select({r(0), r(1)})}), started({send(0), send(0)}, 1)}, cancel(), {root, root});
+  both("loop: {io,r0} {r0,r1} {io,r0} end | send0 send0, cancel",
+       {started({round({io(), r(0)}), select({r(0), r(1)}), round({io(), r(0)}), end_started()}),
+        started({send(0), send(0)}, 1)},
+       cancel(), {root, root});
+  both("loop: {io,r0} {io,r0} {io} end | send0", {started({round({io(), r(0)}), round({io(), r(0)}), round({io()}),
+                                                           end_started()}),
+                                                  started({send(0)}, 1)},
+       {}, {root, root});
+  both("loop that ends only when asked: {io,r0} {io,r0} end | send0 send0, cancel",
+       {started({round({io(), r(0)}), round({io(), r(0)}), end_started()}), started({send(0), send(0)}, 1)}, cancel(),
+       {root, root}, true);
+}
+
 inline std::vector<configuration> base_configurations() {
   configuration_list list;
   add_plain(list);
@@ -249,6 +288,7 @@ inline std::vector<configuration> base_configurations() {
   add_selects(list);
   add_cases(list);
   add_operations(list);
+  add_started(list);
   return list.take();
 }
 

@@ -71,14 +71,24 @@ enum class mutation : byte {
   leave_by_store,
   success_becomes_stop,
   operation_published_plainly,
+  // operations that a select starts
+  listed_after_start,
+  claims_though_unlisted,
+  request_forgotten_while_starting,
+  request_overwritten,
+  request_without_reference,
+  end_not_awaited,
+  counted_before_claim,
+  success_forgotten,
+  ended_by_handler,
 };
 
-enum class does : byte { receive, send, select, otherwise, asio, enter, leave, open, spawn, join, fail };
+enum class does : byte { receive, send, select, otherwise, asio, end_started, enter, leave, open, spawn, join, fail };
 
 struct choice {
-  enum direction_t : byte { receive, send, end } direction;
-  int channel;  // of `end`: the node whose end is waited for
-  bool is_at(int c) const { return direction != end && channel == c; }
+  enum direction_t : byte { receive, send, end, start } direction;
+  int channel;  // of `end`: the node whose end is waited for; of `start`, the operation of the configuration: 0
+  bool is_at(int c) const { return direction != end && direction != start && channel == c; }
 };
 
 struct instruction {
@@ -87,6 +97,7 @@ struct instruction {
   int arg = 0;                            // node (enter, leave, open, join), goroutine (spawn), further rounds (asio)
   bool cleanup = false;                   // enter: also while unwinding (finally)
   bool ends_only_when_cancelled = false;  // asio
+  bool stays = false;                     // a round of a loop: what it has started is ended by `end_started`
 };
 
 struct program {
@@ -123,6 +134,8 @@ struct configuration {
   bool publishes_first = false;  // a plain park stores W before it takes the lock
   bool polls = false;            // select looks case by case before it registers
   bool always_ready = false;     // some case of `otherwise` is ready at every moment
+  bool strand = false;           // the operation that a select starts is started, and asked to end, by errands
+  bool only_when_asked = false;  // it ends no otherwise
   bool told = false;             // whoever is cancelled names a context that is: it must be told, not stopped
   mutation broken = mutation::none;
 };
@@ -133,10 +146,15 @@ inline choice r(int c) { return {choice::receive, c}; }
 inline choice s(int c) { return {choice::send, c}; }
 inline choice tick() { return {choice::receive, wheel}; }
 inline choice done(int n) { return {choice::end, n}; }
+inline choice io() { return {choice::start, 0}; }
 inline instruction recv(int c) { return {does::receive, {r(c)}}; }
 inline instruction send(int c) { return {does::send, {s(c)}}; }
 inline instruction sleep() { return {does::receive, {r(wheel)}}; }
 inline instruction select(std::vector<choice> cases) { return {does::select, std::move(cases)}; }
+inline instruction round(std::vector<choice> cases) {
+  return {does::select, std::move(cases), 0, false, false, true};
+}
+inline instruction end_started() { return {does::end_started, {}}; }
 inline instruction otherwise(std::vector<choice> cases) { return {does::otherwise, std::move(cases)}; }
 inline instruction asio(int further_rounds = 0, bool ends_only_when_cancelled = false) {
   return {does::asio, {}, further_rounds, false, ends_only_when_cancelled};

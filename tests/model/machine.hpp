@@ -237,6 +237,14 @@ class machine {
     return -1;
   }
 
+  // The case of g's select that starts an operation; -1: there is none.
+  int case_that_starts(int g) const {
+    const auto& cases = now(g).cases;
+    for (std::size_t i = 0; i < cases.size(); ++i)
+      if (cases[i].direction == choice::start) return static_cast<int>(i);
+    return -1;
+  }
+
   bool has_room_or_item(choice x) const {
     const channel& c = s.c[x.channel];
     if (c.closed) return true;

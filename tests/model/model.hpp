@@ -13,6 +13,8 @@ namespace runnel::model {
 
 inline outcome goroutine_step(machine& m, int g, int which) {
   const at step = m.s.g[g].step;
+  if (step >= at::started_start && step <= at::started_close)
+    return which ? outcome::no_such_choice : started_step(m, g);
   if (step >= at::select_poll && step <= at::otherwise_look) return select_step(m, g, which);
   if (which) return outcome::no_such_choice;
   switch (step) {
@@ -81,6 +83,8 @@ class waiter_model {
     for (std::size_t k = 0; k < x_conf.closers.size(); ++k)
       attempt(a_closer, static_cast<int>(k), 0,
               [&](machine& m) { return closer_step(m, m.s.close[k], x_conf.closers[k]); });
+    attempt_all(a_started_handler, 0, [&](machine& m, int which) { return started_handler_step(m, which); });
+    attempt(the_strand, 0, 0, [&](machine& m) { return started_strand_step(m); });
     attempt_all(the_wheel, 0, [&](machine& m, int which) { return wheel_step(m, which); });
     for (int h = 0; h < max_handlers; ++h)
       attempt_all(a_handler, h, [&](machine& m, int which) { return handler_step(m, m.s.h[h], which); });
@@ -110,6 +114,12 @@ class waiter_model {
       case a_closer:
         std::snprintf(text, sizeof text, "closer %d step %d", index, before.close[index].step);
         break;
+      case a_started_handler:
+        std::snprintf(text, sizeof text, "the handler of what a select started, step %d", before.io_handler.step);
+        break;
+      case the_strand:
+        std::snprintf(text, sizeof text, "strand step %d", before.io_strand.step);
+        break;
       case the_wheel:
         std::snprintf(text, sizeof text, "wheel %s", walk_name(before.timers.walk));
         break;
@@ -120,7 +130,7 @@ class waiter_model {
   }
 
  private:
-  enum actor_t { a_goroutine, memory, a_canceller, a_closer, the_wheel, a_handler };
+  enum actor_t { a_goroutine, memory, a_canceller, a_closer, the_wheel, a_started_handler, the_strand, a_handler };
 
   static const char* walk_name(const walker& w) {
     static constexpr const char* names[] = {"begins",
@@ -148,6 +158,9 @@ class waiter_model {
     for (std::size_t k = 0; k < x_conf.closers.size(); ++k)
       if (s.close[k].step != 3) return "a closer never ends";
     if (s.timers.step != wheel_thread::idle) return "the wheel's handler never ends";
+    if (s.io_handler.step != started_actor::idle || s.io_strand.step != started_actor::idle)
+      return "a handler, or a strand, never ends";
+    if (s.io.alive && s.g[s.io.owner].step == at::ended) return "an operation outlives the goroutine that selected";
     return nullptr;
   }
 
@@ -182,6 +195,10 @@ class waiter_model {
         if (s.n[x.channel].level >= 1) return "lost wake-up: parked though a context that it names is done";
         continue;
       }
+      if (x.direction == choice::start) {
+        if (s.io.state == started_operation::kept) return "lost wake-up: parked though what it has started has ended";
+        continue;
+      }
       const channel& c = s.c[x.channel];
       if (x.channel == wheel && !x_conf.ticks) return "lost wake-up: a sleeper sleeps for ever";
       if (c.died) continue;
@@ -207,6 +224,8 @@ class waiter_model {
     for (int c = 0; c < wheel; ++c) before += x_conf.items[c], after += s.c[c].items;
     if (x_conf.ticks && s.timers.ticks != s.ticked + s.c[wheel].items) return "a tick was lost, or taken twice";
     if (s.sent + before != s.received + after) return "an element was lost or doubled";
+    if (s.io.succeeded != s.io.taken + (s.io.state == started_operation::kept && s.io.result == succeeded))
+      return "what an operation did was lost, or taken twice";
     if (s.defaulted && x_conf.always_ready) return "the default was taken though a case was ready at every moment";
     return nullptr;
   }

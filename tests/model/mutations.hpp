@@ -131,6 +131,27 @@ inline const std::vector<mutation_spec>& mutations() {
        "asio: two operations, cancel"},
       {operation_published_plainly, "operation_published_plainly", "W is stored plainly before the level is read",
        "asio: ends only when cancelled, cancel"},
+      // operations that a select starts
+      {listed_after_start, "listed_after_start", "a select starts its operation before it lists it",
+       "loop: {io,r0} {io,r0} {io} end | send0, strand"},
+      {claims_though_unlisted, "claims_though_unlisted", "a select that leaves does not unlist its operation",
+       "loop: {io,r0} {r0,r1} {io,r0} end | send0 send0, cancel"},
+      {request_forgotten_while_starting, "request_forgotten_while_starting",
+       "who starts an operation does not look whether it was asked to end meanwhile",
+       "select starts what ends only when asked: {io,r0} | send0, cancel, strand"},
+      {request_overwritten, "request_overwritten",
+       "who starts an operation forgets, when it has asked it to end, that it was asked",
+       "select starts what ends only when asked: {io,r0} | send0, cancel, strand"},
+      {request_without_reference, "request_without_reference", "an operation is asked to end without a reference to it",
+       "select starts: {io,r0} | send0, cancel, kill, strand"},
+      {end_not_awaited, "end_not_awaited", "a select does not wait for the end of what it has started",
+       "select starts: {io,r0} | send0, cancel, kill"},
+      {counted_before_claim, "counted_before_claim", "an operation that ends counts itself down before it claims",
+       "select starts: {io,r0} | send0, cancel, kill"},
+      {success_forgotten, "success_forgotten", "what an operation did in spite of the request is forgotten",
+       "select starts: {io,r0} | send0, cancel, kill"},
+      {ended_by_handler, "ended_by_handler", "the handler ends an operation that is still being started",
+       "loop: {io,r0} {io,r0} {io} end | send0, strand"},
   };
   return all;
 }

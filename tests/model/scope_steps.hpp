@@ -2,6 +2,7 @@
 // tests/model/scope_steps.hpp: a goroutine's program, its home, its nodes, groups and joins.
 #pragma once
 
+#include "model/started_steps.hpp"
 #include "model/walk_steps.hpp"
 
 namespace runnel::model {
@@ -34,6 +35,10 @@ inline outcome next_instruction(machine& m, int g) {
       case does::open:
         if (skips) continue;
         return m.go(g, at::open_node);
+      case does::end_started:
+        if (!m.s.io.alive) continue;
+        me.after_end = static_cast<byte>(at::next);
+        return m.go(g, at::started_ask);
       case does::spawn:
         if (skips) continue;
         return m.go(g, at::spawn);
@@ -270,6 +275,8 @@ inline outcome finish(machine& m, int g) {
       ++m.s.received;
     else if (x.direction == choice::send)
       ++m.s.sent;
+    else if (x.direction == choice::start)
+      take_started(m);
     else
       m.require(m.s.n[x.channel].level >= 1, "a select was told of the end of a context that is not done");
   }

@@ -2,19 +2,20 @@
 // tests/model/select_steps.hpp: select registers channel by channel, and claims itself to act.
 #pragma once
 
-#include "model/channel_steps.hpp"
+#include "model/started_steps.hpp"
 
 namespace runnel::model {
 
 // Looking at a single case of a poll: hints, no lock.
 inline bool looks_ready(machine& m, int g, choice x) {
   if (x.direction == choice::end) return false;  // asked on entry, and when it is listed
+  if (x.direction == choice::start) return m.s.io.state == started_operation::kept;
   const byte first = m.peer_queue(x)[0];
   return m.has_room_or_item(x) || (first && goroutine_of(first) != g);
 }
 // Under the channel's lock.
 inline bool is_ready(machine& m, int g, choice x) {
-  if (x.direction == choice::end) return false;
+  if (x.direction == choice::end || x.direction == choice::start) return false;
   return m.has_room_or_item(x) || m.has_claimable(m.peer_queue(x), g);
 }
 
@@ -26,6 +27,11 @@ inline outcome select_poll(machine& m, int g, int which) {
   for (std::size_t i = 0; i < cases.size(); ++i) {
     if (!looks_ready(m, g, cases[i])) continue;
     if (ready++ != which) continue;
+    if (cases[i].direction == choice::start) {
+      me.which = static_cast<byte>(i);
+      me.slot = delivered;
+      return conclude(m, g, at::finish);
+    }
     if (!m.lockable(cases[i].channel)) return outcome::blocked;
     m.lock(cases[i].channel, g);
     me.which = static_cast<byte>(i);
@@ -73,13 +79,17 @@ inline outcome unregister(machine& m, int g) {
     ++me.index;
     return outcome::ran;
   }
+  if (const int i = m.case_that_starts(g); i >= 0 && (me.waiters >> i & 1)) {  // under its lock
+    if (!m.conf.light) m.drain(g);
+    if (!m.broken(mutation::claims_though_unlisted)) m.s.io.listed = 0;
+  }
   return m.go(g, at::select_out);
 }
 
 inline outcome told(machine& m, int g, int which) {
   m.s.g[g].which = static_cast<byte>(which);
   m.s.g[g].slot = delivered;
-  return m.go(g, at::finish);
+  return conclude(m, g, at::finish);
 }
 
 // No waiter is out any more: what the word says now is final.
@@ -95,14 +105,14 @@ inline outcome select_out(machine& m, int g) {
   if (w.code == code::stopped) {
     // Out of its sleep it is unwound and asks nobody: a hook would have been quicker.
     const int which = slept || m.broken(mutation::stopped_forgets_contexts) ? -1 : m.case_that_is_told(g);
-    return which < 0 ? m.go(g, at::stopped) : told(m, g, which);
+    return which < 0 ? conclude(m, g, at::stopped) : told(m, g, which);
   }
   if (code::is_claimed(w.code))
     me.which = static_cast<byte>(w.code - code::first_claim);
   else
     m.require(w.code == code::self || m.broken(mutation::no_self_claim),
               "a select was resumed that nobody had claimed");
-  return m.go(g, at::finish);
+  return conclude(m, g, at::finish);
 }
 
 inline outcome otherwise_step(machine& m, int g) {
@@ -176,7 +186,7 @@ inline outcome select_step(machine& m, int g, int which) {
       return m.go(g, at::select_check);
     case at::select_hook: {  // the next context that it names: listed, if it is not done yet
       const std::size_t i = me.index - order.size();
-      if (i == cases.size()) return m.go(g, at::select_park);
+      if (i == cases.size()) return m.go(g, m.case_that_starts(g) < 0 ? at::select_park : at::started_list);
       if (cases[i].direction != choice::end) return ++me.index, outcome::ran;
       if (m.own_word(g).code != code::registering) return start_unregistering();
       node& n = m.touch_node(cases[i].channel);
@@ -198,6 +208,9 @@ inline outcome select_step(machine& m, int g, int which) {
         me.slot = delivered;
       }
       return start_unregistering();
+    case at::started_list:
+      if (m.own_word(g).code != code::registering) return start_unregistering();
+      return list_started(m, g);
     case at::select_check:
       if (m.own_word(g).code == code::registering) return m.go(g, at::select_look);
       m.unlock(c);

@@ -63,6 +63,10 @@ struct pending_store {
                        X(select_look) X(select_claim) X(select_enqueue) X(select_park)               \
                        X(select_parked) X(unregister) X(select_out)                                  \
                        X(select_hook) X(select_told)                                                  \
+                       X(started_list) X(started_start) X(started_begun) X(started_let_go)           \
+                       X(started_ask) X(started_refer) X(started_emit) X(started_emitted)             \
+                       X(started_emitted_let_go) X(started_count)                                    \
+                       X(started_wait) X(started_close)                                              \
                        X(otherwise_lock) X(otherwise_look)                                           \
   /* Asio */           X(asio_publish) X(asio_level) X(asio_initiate) X(asio_initiated) X(asio_own)  \
                        X(asio_parked)
@@ -103,6 +107,7 @@ struct goroutine {
   // The goroutine's own.
   byte context = 0, generation = 0, registered = 0, promoted = 0;
   unwind_state unwinding = unwind_state::no;
+  byte after_end = 0;  // where it goes when what it has started has ended
   byte index = 0, which = 0, channel = 0, peer = 0, wakes_peer = 0, restart = 0, selecting = 0, slept = 0, detaching = 0;
   // Shared, changed by whoever has claimed it, or under a lock.
   byte alive = 0, running = 0, scheduled = 0, stop = 0, slot = 0;
@@ -185,6 +190,27 @@ struct handler {
   operation_owner owner;
 };
 
+// The operation that selects start: one in a configuration. Its result outlives the frame that waits for it.
+struct started_operation {
+  enum state_t : byte { idle, out, kept };
+  enum phase_t : byte { starting, begun, asked };
+  byte state = idle, phase = starting, references = 0, listed = 0, requested = 0, result = 0;
+  byte alive = 0, owner = 0, left = 0;       // the frame, and whose it is; the operations that are out, plus 1
+  byte in_flight = 0, emitted = 0;           // foreign code
+  byte errand_start = 0, errand_emit = 0;    // on the way to the strand
+  byte succeeded = 0, taken = 0;
+};
+// Whoever ends a reference to it, and what follows if it was the last.
+struct letting_go {
+  enum step_t : byte { idle, down, end, count, wake };
+  byte step = idle, wakes = 0;
+};
+struct started_actor {  // its handler; its strand
+  enum step_t : byte { idle, act, begun, emit, go };
+  byte step = idle, result = 0;
+  letting_go go_step;
+};
+
 struct state {
   goroutine g[max_goroutines];
   walker own_walk[max_goroutines];  // a goroutine that cancels its group or join
@@ -194,6 +220,9 @@ struct state {
   closer close[max_closers];
   wheel_thread timers;
   handler h[max_handlers];
+  started_operation io;
+  letting_go io_own;  // of the goroutine
+  started_actor io_handler, io_strand;
   byte sent = 0, received = 0, ticked = 0, defaulted = 0;
 };
 

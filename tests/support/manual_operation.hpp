@@ -24,6 +24,13 @@ template <class... A> class manual_operation {
   template <class Executor, class Token> auto start_on(Executor ex, Token&& token) {
     return boost::asio::async_initiate<Token, void(A...)>(initiation_on<Executor>{{this}, ex}, token);
   }
+  /// The same as an operation of a single step, which a select may start.
+  template <class Token> auto start_step(Token&& token) {
+    return boost::asio::async_initiate<Token, void(A...)>(single_step<initiation>{{this}}, token);
+  }
+  template <class Executor, class Token> auto start_step_on(Executor ex, Token&& token) {
+    return boost::asio::async_initiate<Token, void(A...)>(single_step<initiation_on<Executor>>{{{this}, ex}}, token);
+  }
 
   /// Called when it is started, and when it is asked to end, on the thread that does that.
   std::function<void()> on_start = [] {};
@@ -76,6 +83,10 @@ template <class... A> class manual_operation {
     using executor_type = Executor;
     Executor ex;
     executor_type get_executor() const noexcept { return ex; }
+  };
+
+  template <class Init> struct single_step : Init {
+    static constexpr bool is_single_step = true;
   };
 
   std::unique_ptr<waiting> x_handler;

@@ -48,34 +48,39 @@ class memory_stream {
   }
 
   template <class Buffers, class Token> auto async_read_some(const Buffers& into, Token&& token) {
-    return boost::asio::async_initiate<Token, signature>(
-        [](auto&& handler, memory_stream* self, Buffers buffers) {
-          self->x_read.begin(std::forward<decltype(handler)>(handler), self->x_executor);
-          self->x_copy = [self, buffers] {
-            std::size_t n = boost::asio::buffer_copy(buffers, boost::asio::buffer(self->x_bytes), most);
-            self->x_bytes.erase(0, n);
-            return n;
-          };
-          self->read_if_possible();
-        },
-        token, this, into);
+    return boost::asio::async_initiate<Token, signature>(initiate_read{}, token, this, into);
   }
   template <class Buffers, class Token> auto async_write_some(const Buffers& from, Token&& token) {
-    return boost::asio::async_initiate<Token, signature>(
-        [](auto&& handler, memory_stream* self, Buffers buffers) {
-          self->x_written.begin(std::forward<decltype(handler)>(handler), self->x_executor);
-          if (!self->x_peer) return self->x_written.complete(boost::asio::error::broken_pipe, 0);
-          char bytes[most];
-          std::size_t n = boost::asio::buffer_copy(boost::asio::buffer(bytes), buffers);
-          self->x_peer->x_bytes.append(bytes, n);
-          self->x_peer->read_if_possible();
-          self->x_written.complete({}, n);
-        },
-        token, this, from);
+    return boost::asio::async_initiate<Token, signature>(initiate_write{}, token, this, from);
   }
 
  private:
   using signature = void(boost::system::error_code, std::size_t);
+
+  struct initiate_read {
+    static constexpr bool is_single_step = true;
+    template <class H, class Buffers> void operator()(H&& handler, memory_stream* self, Buffers buffers) const {
+      self->x_read.begin(std::forward<H>(handler), self->x_executor);
+      self->x_copy = [self, buffers] {
+        std::size_t n = boost::asio::buffer_copy(buffers, boost::asio::buffer(self->x_bytes), most);
+        self->x_bytes.erase(0, n);
+        return n;
+      };
+      self->read_if_possible();
+    }
+  };
+  struct initiate_write {
+    static constexpr bool is_single_step = true;
+    template <class H, class Buffers> void operator()(H&& handler, memory_stream* self, Buffers buffers) const {
+      self->x_written.begin(std::forward<H>(handler), self->x_executor);
+      if (!self->x_peer) return self->x_written.complete(boost::asio::error::broken_pipe, 0);
+      char bytes[most];
+      std::size_t n = boost::asio::buffer_copy(boost::asio::buffer(bytes), buffers);
+      self->x_peer->x_bytes.append(bytes, n);
+      self->x_peer->read_if_possible();
+      self->x_written.complete({}, n);
+    }
+  };
 
   // The operation that is out, if one is.
   class operation {

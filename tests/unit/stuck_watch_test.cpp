@@ -8,6 +8,7 @@
 #include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
+#include <runnel/io/use_task.hpp>
 #include <runnel/run.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/select.hpp>
@@ -19,6 +20,7 @@
 #include "support/until.hpp"
 
 #include <gtest/gtest.h>
+#include <boost/asio/steady_timer.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -150,6 +152,17 @@ TEST(stuck_watch, a_select_that_asks_a_context_is_none) {
     rn::chan<int> jobs(0);
     waits = true;
     co_await rn::select(rn::on(jobs.recv(), [](auto) {}), rn::on(rn::this_context().done(), [] {}));
+  });
+  expect_none(rt, waits);
+}
+TEST(stuck_watch, a_select_that_waits_for_an_operation_of_asio_is_none) {
+  std::atomic<bool> waits = false;
+  rn::runtime rt(rn::threads(1), tracked());
+  rt.go([&]() -> rn::task<> {
+    rn::chan<int> jobs(0);
+    boost::asio::steady_timer timer(rn::this_executor(), 1h);
+    waits = true;
+    co_await rn::select(rn::on(jobs.recv(), [](auto) {}), rn::on(timer.async_wait(rn::use_task), [] {}));
   });
   expect_none(rt, waits);
 }

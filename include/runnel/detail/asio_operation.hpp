@@ -119,9 +119,11 @@ struct result_policy {
 
 // ---- What kind of operation it is ----
 
-// Whether an initiation is a member of one of Asio's own objects (basic_stream_socket, basic_waitable_timer): such an
-// operation is a single step, with one handler, the last. What cannot be told so is taken for an operation of many.
+// Whether an initiation is a member of one of Asio's own objects (basic_stream_socket, basic_waitable_timer), or says
+// itself that it is one: such an operation is a single step, with one handler, the last. What cannot be told so is
+// taken for an operation of many.
 template <class Init> constexpr bool is_single_step() noexcept {
+  if constexpr (requires { requires Init::is_single_step; }) return true;
   std::string_view name = __PRETTY_FUNCTION__;
   auto at = name.find("Init = ");
   if (at == name.npos) return false;
@@ -164,6 +166,9 @@ inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host
 
 // ---- The operation ----
 
+// What it is as a case of a select.
+template <class Operation> class asio_case;
+
 // Foreign code of it runs in its owner's hands (detail/owned_operation.hpp); the handlers of an operation of many steps
 // by step_executor. Where the executor of the I/O object is a pool's, anybody can be the owner, on any thread.
 // Everywhere else (a strand) the operation is started, and asked to end, by way of that executor: so it excludes what
@@ -182,11 +187,17 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
       decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_world&>()));
 
  public:
+  using case_type = asio_case<asio_operation>;
+
   template <class I, class... A>
   explicit asio_operation(std::in_place_t, I&& init, A&&... args)
       : x_init(std::forward<I>(init)), x_args(std::forward<A>(args)...) {}
   asio_operation(asio_operation&& other)  // of what has not begun
-      : base(std::move(other)), x_init(std::move(other.x_init)), x_args(std::move(other.x_args)) {}
+      : base(std::move(other)),
+        x_init(std::move(other.x_init)),
+        x_args(std::move(other.x_args)),
+        x_completion(std::move(other.x_completion)),
+        x_failure(std::move(other.x_failure)) {}
 
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
@@ -194,6 +205,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., world)); }, x_args);
     x_anywhere = !knows_executor || runs_anywhere(*x_executor);
     if (!enter_operation(g)) return stop_here(g, leaf);
+    if (has_kept()) [[unlikely]] return spend_budget(g, leaf);
     if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]]
       return fail(), spend_budget(g, leaf);
     if (!this->begin(g, leaf)) return stop_here(g, leaf);
@@ -204,11 +216,26 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     return spend_budget(g, leaf);
   }
   auto resume() {
+    struct leaving {
+      asio_operation& self;
+      ~leaving() {
+        if (!self.x_started) [[unlikely]] self.forget();
+      }
+    } last{*this};
     if (x_failure) std::rethrow_exception(x_failure);
     return Policy::take(*x_completion);
   }
 
  private:
+  friend case_type;
+  // Whether it ended in a select that took another case.
+  bool has_kept() const noexcept { return !x_started && (x_completion || x_failure); }
+  // As new: what was kept has been taken.
+  void forget() noexcept {
+    x_completion.reset();
+    x_failure = nullptr;
+  }
+
   // What Asio holds: the way back.
   class handler_base {
    public:
@@ -341,6 +368,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   bool x_started = false;
   bool x_abandoned = false;
   bool x_over = false;
+  bool x_is_case = false;  // of a select that has begun
 };
 
 }  // namespace runnel::detail

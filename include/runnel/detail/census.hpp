@@ -58,7 +58,7 @@ inline wait_info look_at(goroutine& g) noexcept {
     if (seen == 0) return info;
     if (auto kind = word::kind_of(seen); kind != word::plain) {
       info.kind = kind == word::operation ? wait_info::kind_t::operation : wait_info::kind_t::select;
-      if (kind != word::operation && (seen & word::asks_contexts)) info.reason = waiter::reason_t::done;
+      if (kind != word::operation && (seen & word::hears_outside)) info.reason = waiter::reason_t::done;
       return info;
     }
     auto* q = reinterpret_cast<park_lock*>(seen);

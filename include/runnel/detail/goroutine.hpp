@@ -66,7 +66,8 @@ namespace word {
 enum kind : std::uint64_t { plain = 0, registering = 1, parked = 2, self = 3, stopped = 4, claimed = 5, operation = 6 };
 inline constexpr std::uint64_t kind_mask = 7;
 inline constexpr std::uint64_t owned = 1 << 3, requested = 1 << 4, pending = 1 << 5;  // of an operation
-inline constexpr std::uint64_t asks_contexts = 1 << 6;  // of a select: a case is that a context is done; for reports
+// Of a select, for reports: a case is that a context is done, or an operation of Asio.
+inline constexpr std::uint64_t hears_outside = 1 << 6;
 inline constexpr unsigned index_shift = 8, generation_shift = 24;
 inline constexpr std::uint64_t index_mask = 0xFFFFull << index_shift;
 

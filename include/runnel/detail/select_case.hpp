@@ -10,6 +10,7 @@
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/select_core.hpp>
+#include <runnel/detail/started_case.hpp>
 #include <runnel/detail/wait_source.hpp>
 #include <runnel/task.hpp>
 
@@ -54,7 +55,7 @@ concept source_case = std::derived_from<Op, wait_source>;
 template <class Op>
 concept otherwise_case = std::same_as<std::remove_const_t<Op>, otherwise_t>;
 template <class Op>
-concept selectable = channel_case<Op> || source_case<Op> || otherwise_case<Op>;
+concept selectable = channel_case<Op> || source_case<Op> || otherwise_case<Op> || started_operation<Op>;
 // The end of a context.
 template <class Op>
 concept done_case = source_case<Op> && requires { requires Op::is_done; };
@@ -110,6 +111,10 @@ template <class Op> bool try_case(Op& op, goroutine& g) noexcept {
   }
   return false;
 }
+// Foreign code is started when all else has been registered.
+template <class Op>
+inline constexpr bool listed_last = requires { requires Op::is_started; };
+
 // Lists it with what a select registers with, as case `index`.
 template <class Op>
 void list_case(Op& op, std::size_t index, channel_slot*& slots, wait_source**& sources) noexcept {
@@ -125,9 +130,15 @@ void list_case(Op& op, std::size_t index, channel_slot*& slots, wait_source**& s
   }
 }
 
+template <bool Listed, class Op>
+void list_case_if([[maybe_unused]] Op& op, [[maybe_unused]] std::size_t index, [[maybe_unused]] channel_slot*& slots,
+                  [[maybe_unused]] wait_source**& sources) noexcept {
+  if constexpr (Listed) list_case(op, index, slots, sources);
+}
+
 // What the operation yields. It can be used again afterwards.
 template <class Op> RUNNEL_ALWAYS_INLINE decltype(auto) take_value(Op& op) {
-  if constexpr (channel_case<Op>)
+  if constexpr (channel_case<Op> || started_operation<Op>)
     return op.resume();
   else if constexpr (source_case<Op>)
     return op.value();
@@ -150,6 +161,13 @@ template <class Op, class F = no_handler> class select_case {
       : x_op(&op) {}
 
   Op& op() const noexcept { return *x_op; }
+  // The same with another operation in its place.
+  template <class Other> select_case<Other, F> with(Other& op) const noexcept {
+    if constexpr (handled)
+      return select_case<Other, F>(op, *x_handler);
+    else
+      return select_case<Other, F>(op);
+  }
 
   // Calls the handler with what the operation yields, or without, as it takes it. `v` holds the value meanwhile.
   template <class V> decltype(auto) call(V&& v) const {
@@ -192,8 +210,14 @@ template <class Op>
 constexpr void check_selectable() {
   static_assert(selectable<Op>,
                 "a case of a select is ch.recv(), ch.send(x), rn::after(d), timer.recv(), ticker.recv(), rn::done(), "
-                "ctx.done(), a wait by a broadcast, oneshot or watch, or rn::otherwise, alone or in "
-                "rn::on(operation, handler)");
+                "ctx.done(), a wait by a broadcast, oneshot or watch, t.await(), a named operation of Asio with "
+                "rn::use_task or rn::use_result, or rn::otherwise, alone or in rn::on(operation, handler)");
+}
+// `Named`: an lvalue reference, if it is no temporary.
+template <class Named>
+constexpr void check_started() {
+  using op = std::remove_reference_t<Named>;
+  if constexpr (started_operation<op>) static_assert(op::case_type::template check<Named>());
 }
 
 // An argument of select() as a case.
@@ -222,6 +246,7 @@ template <class Op, class F>
   detail::refuse_hazardous<F>();
   using op = std::remove_reference_t<Op>;
   detail::check_selectable<op>();
+  detail::check_started<Op>();
   auto made = [&] {
     if constexpr (detail::is_moved_ref<std::remove_cvref_t<F>>)
       return detail::select_case<op, typename std::remove_cvref_t<F>::value_type>(operation, handler.get());

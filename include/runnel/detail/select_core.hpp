@@ -103,7 +103,7 @@ class select_core : private scope_base {
 
   // What it waits for. Slots are sorted here.
   void set_cases(channel_slot* slots, std::size_t slot_count, wait_source** sources,
-                 std::size_t source_count, bool asks_contexts) noexcept {
+                 std::size_t source_count, bool hears_outside) noexcept {
     for (std::size_t i = 1; i < slot_count; ++i) {
       channel_slot moving = slots[i];
       std::size_t at = i;
@@ -114,7 +114,7 @@ class select_core : private scope_base {
     x_sources = sources;
     x_slot_count = static_cast<std::uint32_t>(slot_count);
     x_source_count = static_cast<std::uint32_t>(source_count);
-    x_asks_contexts = asks_contexts;
+    x_hears_outside = hears_outside;
   }
 
   // Registers with everything and sleeps, unless something is ready, or becomes ready, or the context is done.
@@ -195,7 +195,7 @@ class select_core : private scope_base {
   enum class step_t : std::uint8_t { next, claimed, committed, nothing };
 
   std::uint64_t as(const goroutine& g, word::kind kind) const noexcept {
-    return kind | (x_asks_contexts ? word::asks_contexts : 0) | g.tagged_generation();
+    return kind | (x_hears_outside ? word::hears_outside : 0) | g.tagged_generation();
   }
   static bool registering(const goroutine& g) noexcept {
     return word::kind_of(g.word.load(std::memory_order_relaxed)) == word::registering;
@@ -307,7 +307,7 @@ class select_core : private scope_base {
   std::uint32_t x_channel_locks = 0;  // of otherwise
   std::uint32_t x_chosen = 0;
   bool x_asleep = false;
-  bool x_asks_contexts = false;
+  bool x_hears_outside = false;
 };
 
 }  // namespace runnel::detail

@@ -80,6 +80,7 @@ template <bool First, class... C> class select_operation : public awaitable_base
   static constexpr std::size_t defaults = count - channel_count - source_count;
   static_assert(defaults <= 1, "a select has one rn::otherwise at most");
   static constexpr bool asks_contexts = (false || ... || done_case<typename C::operation>);
+  static constexpr bool starts_operations = (false || ... || listed_last<typename C::operation>);
 
  public:
   explicit select_operation(const C&... cases) noexcept : x_cases(cases...) {}
@@ -171,9 +172,14 @@ template <bool First, class... C> class select_operation : public awaitable_base
   template <std::size_t... I> void list_cases(std::index_sequence<I...>) noexcept {
     channel_slot* slots = x_slots;
     wait_source** sources = x_sources;
-    (list_case(op<I>(), I, slots, sources), ...);
+    if constexpr (!starts_operations) {
+      (list_case(op<I>(), I, slots, sources), ...);
+    } else {
+      (list_case_if<!listed_last<operation_at<I>>>(op<I>(), I, slots, sources), ...);
+      (list_case_if<listed_last<operation_at<I>>>(op<I>(), I, slots, sources), ...);
+    }
     set_cases(x_slots, static_cast<std::size_t>(slots - x_slots), x_sources,
-              static_cast<std::size_t>(sources - x_sources), asks_contexts);
+              static_cast<std::size_t>(sources - x_sources), asks_contexts || starts_operations);
   }
 
   static bool attempt_case(select_core& core, std::size_t index, goroutine& g, woken& peer) noexcept {
@@ -213,8 +219,10 @@ template <bool First, class... C> class select_values : public select_operation<
   using result = select_result<typename C::value...>;
   using select_operation<First, C...>::select_operation;
 
-  result resume() {
-    std::size_t i = select_operation<First, C...>::resume();
+  result resume() { return take(select_operation<First, C...>::resume()); }
+
+  // What case i yielded, which was taken.
+  result take(std::size_t i) {
     return this->template at_case<result>(i, [&](auto n) {
       auto& op = this->template get_case<n>().op();
       if constexpr (std::is_void_v<case_value<std::remove_reference_t<decltype(op)>>>) {

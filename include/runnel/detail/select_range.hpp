@@ -67,6 +67,12 @@ concept operation_range = requires(R& range) {
   std::end(range);
 } && std::is_lvalue_reference_v<reference_in<R>> && (channel_case<operation_in<R>> || source_case<operation_in<R>>);
 
+template <class R>
+concept started_range = requires(R& range) {
+  std::begin(range);
+  std::end(range);
+} && started_operation<operation_in<R>>;
+
 // n of them, here if they are few.
 template <class T> class few {
  public:

@@ -3,6 +3,7 @@
 // Layer: L11
 #pragma once
 
+#include <runnel/detail/asio_case.hpp>
 #include <runnel/detail/asio_operation.hpp>
 #include <runnel/task.hpp>
 
@@ -22,6 +23,8 @@ namespace runnel {
 /// Cancel-safety: a cancellation asks the operation to end (cancellation_type::terminal); the goroutine unwinds when it
 /// has ended as aborted. An operation that succeeds all the same delivers its result; one that does not listen delays
 /// the end of its goroutine. Of an operation of many steps (async_read) something may have been transferred.
+/// As a case of a select, if it is of a single step and has a name: it ends with the select, and keeps its result if it
+/// had done its work all the same.
 /// Throws: boost::system::system_error for an error_code; what an exception_ptr holds; what starting it throws;
 /// misuse_error under test::run, unless the object is on the run's executor.
 /// Ordering: what the operation's handlers did happens before the goroutine goes on.

@@ -1,0 +1,552 @@
+// SPDX-License-Identifier: BSL-1.0
+// Operations of Asio as cases of select and select_loop: when they are started and asked to end, what is kept, and who
+// takes it: SEL-04, SEL-11, SEL-12, SEL-16, SEL-C05, SEL-C06.
+#include <runnel/io/use_task.hpp>
+
+#include <runnel/after.hpp>
+#include <runnel/as_result.hpp>
+#include <runnel/async.hpp>
+#include <runnel/chan.hpp>
+#include <runnel/context.hpp>
+#include <runnel/errgroup.hpp>
+#include <runnel/go.hpp>
+#include <runnel/select.hpp>
+#include <runnel/select_loop.hpp>
+#include <runnel/with_context.hpp>
+
+#include "support/channel_waiters.hpp"
+#include "support/checked_runtime.hpp"
+#include "support/manual_operation.hpp"
+
+#include <gtest/gtest.h>
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+
+namespace {
+
+namespace rn = runnel;
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using boost::system::error_code;
+using runnel_test::manual_operation;
+using test::on_1_2_and_4_threads;
+using test::until;
+using reading = manual_operation<error_code, int>;
+
+const error_code aborted = asio::error::operation_aborted;
+
+// Ends when it is asked to.
+template <class... A> void obey(manual_operation<error_code, A...>& io) {
+  io.on_cancel = [&io] { io.complete(aborted, A()...); };
+}
+
+// ---- When it is started, and taken ----
+
+// SEL-16
+TEST(select_operation, is_not_started_where_another_case_is_ready) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> ch(1);
+    co_await ch.send(1);
+    auto r = co_await rn::select(read, ch.recv());
+    EXPECT_EQ(r.index(), 1u);
+    bool none = false;
+    co_await rn::select(rn::on(read, [] {}), rn::on(rn::otherwise, [&] { none = true; }));
+    EXPECT_TRUE(none);
+    EXPECT_EQ(io.starts(), 0);
+  });
+}
+
+TEST(select_operation, is_the_case_that_is_taken_when_it_completes) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> silent(0);
+    for (int i = 1; i <= 3; ++i) {
+      auto complete = [&]() -> rn::task<> {
+        co_await until([&] { return io.is_out(); });
+        io.complete({}, i);
+      };
+      rn::errgroup g;
+      g.go(complete);
+      auto got = co_await rn::select(rn::on(read, [](int n) { return n; }), rn::on(silent.recv(), [] { return -1; }));
+      EXPECT_EQ(got, i);
+      co_await g.wait();
+    }
+    EXPECT_EQ(io.starts(), 3);
+    EXPECT_EQ(io.cancels(), 0);
+  });
+}
+
+TEST(select_operation, may_complete_while_it_is_started) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_start = [&] { io.complete({}, 5); };
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> silent(0);
+    for (int i = 0; i < 300; ++i) {
+      auto r = co_await rn::select(silent.recv(), read);
+      EXPECT_EQ(r.get<1>(), 5);
+    }
+  });
+}
+
+TEST(select_operation, an_error_of_its_own_is_thrown_or_handed_over) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_start = [&] { io.complete(asio::error::eof, 3); };
+    rn::chan<int> silent(0);
+    auto throws = io.start_step(rn::use_task);
+    bool thrown = false;
+    try {
+      co_await rn::select(rn::on(throws, [](int) {}), rn::on(silent.recv(), [] {}));
+    } catch (const boost::system::system_error& e) {
+      thrown = e.code() == asio::error::eof;
+    }
+    EXPECT_TRUE(thrown);
+    auto tells = io.start_step(rn::use_result);
+    auto r = co_await rn::select(tells, silent.recv());
+    static_assert(std::is_same_v<std::remove_cvref_t<decltype(r.get<0>())>, rn::io_result<int>>);
+    EXPECT_EQ(r.get<0>().error(), asio::error::eof);
+    EXPECT_EQ(r.get<0>().partial(), 3);
+  });
+}
+
+TEST(select_operation, what_starting_it_throws_is_thrown_by_the_select) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_start = [&] {
+      io.drop();
+      throw std::runtime_error("cannot start");
+    };
+    rn::chan<int> silent(0);
+    auto read = io.start_step(rn::use_task);
+    auto wait = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [](int) {}), rn::on(silent.recv(), [] {})); };
+    EXPECT_EQ(co_await test::error_of_awaiting(wait), "cannot start");
+    io.on_start = [&] { io.complete({}, 1); };
+    EXPECT_EQ(co_await std::move(read), 1);
+  });
+}
+
+// A temporary is enough where there is nothing to lose.
+TEST(select_operation, that_yields_nothing_may_be_a_temporary) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    rn::chan<int> silent(0);
+    asio::steady_timer soon(rn::this_executor(), 1ms), late(rn::this_executor(), 1h);
+    auto r = co_await rn::select(late.async_wait(rn::use_task), soon.async_wait(rn::use_task), silent.recv());
+    EXPECT_EQ(r.index(), 1u);
+    co_await rn::select(rn::on(late.async_wait(rn::use_result), [](auto) { ADD_FAILURE(); }),
+                        rn::on(rn::after(1ms), [] {}));
+  });
+}
+
+// ---- When another case is taken ----
+
+// SEL-11, SEL-C05
+TEST(select_operation, that_loses_is_asked_to_end_and_waited_for_and_is_as_new) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> ch(0);
+    std::atomic<bool> selected = false;
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> {
+      auto r = co_await rn::select(read, ch.recv());
+      EXPECT_EQ(*r.get<1>(), 1);
+      selected = true;
+      auto again = co_await rn::select(read, ch.recv());
+      EXPECT_EQ(again.get<0>(), 7);
+    });
+    co_await until([&] { return io.is_out(); });
+    co_await ch.send(1);
+    co_await until([&] { return io.cancels() == 1; });
+    co_await test::let_others_run();
+    EXPECT_FALSE(selected);
+    EXPECT_EQ(io.cancels(), 1);
+    io.complete(aborted, 0);
+    co_await until([&] { return selected && io.is_out(); });
+    EXPECT_EQ(io.starts(), 2);
+    io.complete({}, 7);
+    co_await g.wait();
+  });
+}
+
+// SEL-11: nothing is lost
+TEST(select_operation, that_succeeds_all_the_same_keeps_its_result_for_the_next_select) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_cancel = [&] { io.complete({}, 9); };
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> silent(0);
+    auto r = co_await rn::select(read, rn::after(1ms));
+    EXPECT_EQ(r.index(), 1u);
+    auto next = co_await rn::select(silent.recv(), read);
+    EXPECT_EQ(next.get<1>(), 9);
+    EXPECT_EQ(io.starts(), 1);
+    io.on_start = [&] { io.complete({}, 10); };
+    auto after = co_await rn::select(silent.recv(), read);
+    EXPECT_EQ(after.get<1>(), 10);
+    EXPECT_EQ(io.starts(), 2);
+  });
+}
+
+TEST(select_operation, a_result_that_was_kept_is_there_for_a_plain_await) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_cancel = [&] { io.complete({}, 9); };
+    auto read = io.start_step(rn::use_task);
+    for (bool moved : {false, true}) {
+      co_await rn::select(rn::on(read, [](int) { ADD_FAILURE(); }), rn::on(rn::after(1ms), [] {}));
+      int n = 0;
+      if (moved)
+        n = co_await rn::with_timeout(1h, std::move(read));
+      else
+        n = co_await std::move(read);
+      EXPECT_EQ(n, 9);
+    }
+    EXPECT_EQ(io.starts(), 2);
+  });
+}
+
+TEST(select_operation, an_error_of_its_own_that_comes_with_the_request_is_kept) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_cancel = [&] { io.complete(asio::error::eof, 2); };
+    auto read = io.start_step(rn::use_result);
+    co_await rn::select(rn::on(read, [] { ADD_FAILURE(); }), rn::on(rn::after(1ms), [] {}));
+    auto r = co_await std::move(read);
+    EXPECT_EQ(r.error(), asio::error::eof);
+    EXPECT_EQ(r.partial(), 2);
+    EXPECT_EQ(io.starts(), 1);
+  });
+}
+
+// SEL-12
+TEST(select_operation, of_two_that_complete_at_once_one_is_taken_and_the_other_is_kept) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading a, b;
+    b.on_start = [&] {
+      b.complete({}, 2);
+      a.complete({}, 1);
+    };
+    auto one = a.start_step(rn::use_task), two = b.start_step(rn::use_task);
+    auto first = co_await rn::select(one, two);
+    EXPECT_EQ(first.get<0>(), 1);  // the start of the other has not yet ended
+    auto second = co_await rn::select(one, two);
+    EXPECT_EQ(second.get<1>(), 2);
+    EXPECT_EQ(a.starts() + b.starts(), 2);
+  });
+}
+
+// ---- Cancellation ----
+
+// SEL-C06: neither the frame nor what lies below it dies before the handler has run.
+TEST(select_operation, a_cancelled_select_unwinds_when_it_has_ended) {
+  for (bool kills : {false, true})
+    on_1_2_and_4_threads([kills]() -> rn::task<> {
+      reading io;
+      std::atomic<int> alive = 0;
+      rn::chan<int> silent(0);
+      auto waits = [&]() -> rn::task<> {
+        test::counted guard(alive);
+        auto read = io.start_step(rn::use_task);
+        co_await rn::select(read, silent.recv());
+        ADD_FAILURE() << "it went on";
+      };
+      auto t = rn::async(waits);
+      co_await until([&] { return io.is_out(); });
+      std::atomic<bool> over = false;
+      rn::errgroup g;
+      g.go([&]() -> rn::task<> {
+        if (kills)
+          (void)co_await t.shutdown(rn::kill);
+        else
+          (void)co_await t.shutdown();
+        over = true;
+      });
+      co_await until([&] { return io.cancels() == 1; });
+      co_await test::let_others_run();
+      EXPECT_EQ(alive, 1);
+      EXPECT_FALSE(over);
+      io.complete(aborted, 0);
+      co_await g.wait();
+      EXPECT_EQ(alive, 0);
+    });
+}
+
+TEST(select_operation, what_a_cancelled_select_left_behind_is_kept_outside_of_it) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_cancel = [&] { io.complete({}, 4); };
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> silent(0);
+    auto r = co_await rn::as_result(rn::with_timeout(1ms, rn::select(rn::on(read, [](int) {}),
+                                                                    rn::on(silent.recv(), [] {}))));
+    EXPECT_FALSE(r);
+    EXPECT_EQ(co_await std::move(read), 4);
+    EXPECT_EQ(io.starts(), 1);
+  });
+}
+
+TEST(select_operation, is_not_started_in_a_context_that_is_done) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    auto read = io.start_step(rn::use_task);
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    cancel();
+    rn::chan<int> silent(0);
+    auto waits = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [](int) {}), rn::on(silent.recv(), [] {})); };
+    auto r = co_await rn::as_result(rn::with_context(ctx, waits()));
+    EXPECT_TRUE(r.canceled());
+    EXPECT_EQ(io.starts(), 0);
+  });
+}
+
+TEST(select_operation, ends_before_the_handler_of_a_done_context_runs) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    obey(io);
+    bool told = false;
+    auto waits = [&]() -> rn::task<> {
+      auto read = io.start_step(rn::use_task);
+      auto save = [&]() -> rn::task<> {
+        EXPECT_FALSE(io.is_out());
+        co_await rn::yield();
+        told = true;
+      };
+      co_await rn::select(rn::on(read, [](int) {}), rn::on(rn::done(), save));
+      co_await rn::yield();
+      ADD_FAILURE() << "it went on";
+    };
+    auto t = rn::async(waits);
+    co_await until([&] { return io.is_out(); });
+    (void)co_await t.shutdown();
+    EXPECT_TRUE(told);
+  });
+}
+
+TEST(select_operation, a_handler_that_is_destroyed_unwinds_the_goroutine) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    rn::chan<int> silent(0);
+    auto read = io.start_step(rn::use_task);
+    auto waits = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [](int) {}), rn::on(silent.recv(), [] {})); };
+    auto t = rn::async(waits);
+    co_await until([&] { return io.is_out(); });
+    io.drop();
+    auto r = co_await rn::as_result(t.await());
+    EXPECT_TRUE(r.canceled());
+    // But not where another case was taken.
+    io.on_cancel = [&] { io.drop(); };
+    co_await rn::select(rn::on(read, [](int) {}), rn::on(rn::after(1ms), [] {}));
+    io.on_start = [&] { io.complete({}, 3); };
+    EXPECT_EQ(co_await std::move(read), 3);
+  });
+}
+
+// ---- Where it runs ----
+
+TEST(select_operation, is_started_and_asked_to_end_on_its_strand) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto strand = asio::make_strand(rn::this_executor());
+    reading io;
+    std::atomic<int> elsewhere = 0;
+    io.on_start = [&] { elsewhere += !strand.running_in_this_thread(); };
+    io.on_cancel = [&] {
+      elsewhere += !strand.running_in_this_thread();
+      io.complete(aborted, 0);
+    };
+    auto read = io.start_step_on(strand, rn::use_task);
+    for (int i = 0; i < 20; ++i)
+      co_await rn::select(rn::on(read, [](int) { ADD_FAILURE(); }), rn::on(rn::after(10us), [] {}));
+    EXPECT_EQ(elsewhere, 0);
+    EXPECT_EQ(io.starts(), io.cancels());
+  });
+}
+
+// The request comes before the strand has come to starting it.
+TEST(select_operation, that_waits_for_its_strand_is_asked_to_end_as_soon_as_it_has_begun) {
+  test::checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    asio::thread_pool other(1);
+    auto strand = asio::make_strand(other);
+    std::atomic<bool> blocked = false, open = false;
+    asio::post(strand, [&] {
+      blocked = true;
+      while (!open) std::this_thread::yield();
+    });
+    co_await until([&] { return blocked.load(); });
+    reading io;
+    obey(io);
+    auto read = io.start_step_on(strand, rn::use_task);
+    rn::chan<int> ch(0);
+    std::atomic<bool> over = false;
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> {
+      co_await rn::select(rn::on(read, [](int) { ADD_FAILURE(); }), rn::on(ch.recv(), [] {}));
+      over = true;
+    });
+    co_await until([&] { return runnel_test::waiting_receivers(ch) == 1; });  // on one thread: it sleeps
+    co_await ch.send(1);
+    co_await test::let_others_run();
+    EXPECT_FALSE(over);
+    open = true;
+    co_await g.wait();
+    EXPECT_EQ(io.starts(), 1);
+    EXPECT_EQ(io.cancels(), 1);
+    io.on_start = [&] { io.complete({}, 6); };  // it is as new
+    auto next = co_await rn::select(read, ch.recv());
+    EXPECT_EQ(next.get<0>(), 6);
+    other.join();
+  });
+}
+
+// An executor that runs what it is given, loses it, or has no memory for it.
+enum class ways { run, lose, no_memory };
+struct unreliable_executor {
+  ways* way;
+  template <class F> void execute(F&& f) const {
+    std::decay_t<F> taken(std::forward<F>(f));
+    if (*way == ways::no_memory) throw std::bad_alloc();
+    if (*way == ways::run) taken();
+  }
+  bool operator==(const unreliable_executor&) const noexcept = default;
+};
+
+TEST(select_operation, whose_executor_loses_it_unwinds_the_goroutine_and_without_memory_fails) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    ways way = ways::lose;
+    reading io;
+    auto read = io.start_step_on(unreliable_executor{&way}, rn::use_task);
+    rn::chan<int> silent(0);
+    auto waits = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [](int) {}), rn::on(silent.recv(), [] {})); };
+    auto r = co_await rn::as_result(waits());
+    EXPECT_TRUE(r.canceled());
+    way = ways::no_memory;
+    EXPECT_EQ(co_await test::error_of_awaiting(waits), std::bad_alloc().what());
+    EXPECT_EQ(io.starts(), 0);
+    way = ways::run;
+    io.on_start = [&] { io.complete({}, 1); };
+    EXPECT_EQ(co_await std::move(read), 1);
+  });
+}
+
+TEST(select_operation, whose_request_to_end_is_lost_ends_by_itself) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    ways way = ways::run;
+    reading io;
+    auto read = io.start_step_on(unreliable_executor{&way}, rn::use_task);
+    for (ways lost : {ways::lose, ways::no_memory}) {
+      way = ways::run;
+      rn::chan<int> ch(0);
+      std::atomic<bool> over = false;
+      rn::errgroup g;
+      g.go([&]() -> rn::task<> {
+        auto r = co_await rn::select(read, ch.recv());
+        EXPECT_EQ(r.index(), 1u);
+        over = true;
+      });
+      co_await until([&] { return io.is_out(); });
+      way = lost;
+      co_await ch.send(1);
+      co_await test::let_others_run();
+      EXPECT_FALSE(over);
+      EXPECT_EQ(io.cancels(), 0);
+      io.complete({}, 2);
+      co_await g.wait();
+      way = ways::run;
+      auto kept = co_await rn::select(read, ch.recv());
+      EXPECT_EQ(kept.get<0>(), 2);
+    }
+    EXPECT_EQ(io.starts(), 2);
+  });
+}
+
+// ---- Loops ----
+
+TEST(select_operation, stays_out_in_a_loop_while_other_cases_are_taken) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    obey(io);
+    rn::chan<int> ch(0);
+    int received = 0, read_bytes = 0;
+    auto loop = [&]() -> rn::task<> {
+      auto read = io.start_step(rn::use_task);
+      auto on_value = [&](std::optional<int> v) -> rn::task<rn::loop_control> {
+        co_await rn::yield();
+        received += v.value_or(0);
+        co_return v ? rn::next : rn::stop;
+      };
+      co_await rn::select_loop(rn::on(read, [&](int n) { read_bytes += n; }), rn::on(ch.recv(), on_value));
+    };
+    auto t = rn::async(loop);
+    co_await until([&] { return io.is_out(); });
+    for (int i = 0; i < 5; ++i) co_await ch.send(1);
+    EXPECT_EQ(io.starts(), 1);
+    for (int i = 0; i < 3; ++i) {
+      io.complete({}, 10);
+      co_await until([&] { return io.is_out(); });
+    }
+    EXPECT_EQ(io.cancels(), 0);
+    ch.close();
+    co_await t.await();
+    EXPECT_EQ(received, 5);
+    EXPECT_EQ(read_bytes, 30);
+    EXPECT_EQ(io.starts(), 4);
+    EXPECT_EQ(io.cancels(), 1);
+  });
+}
+
+TEST(select_operation, ends_with_its_loop_however_that_ends) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    obey(io);
+    auto read = io.start_step(rn::use_task);
+    auto throwing = [&]() -> rn::task<> {
+      co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), [] { test::fail("x"); }));
+    };
+    EXPECT_EQ(co_await test::error_of_awaiting(throwing), "x");
+    EXPECT_FALSE(io.is_out());
+    auto r = co_await rn::as_result(rn::with_timeout(1ms, rn::select_loop(rn::on(read, [] {}))));
+    EXPECT_FALSE(r);
+    EXPECT_FALSE(io.is_out());
+    auto t = rn::async([&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {})); });
+    co_await until([&] { return io.is_out(); });
+    (void)co_await t.shutdown(rn::kill);
+    EXPECT_FALSE(io.is_out());
+    EXPECT_EQ(io.starts(), 3);
+    EXPECT_EQ(io.cancels(), 3);
+  });
+}
+
+// ---- Misuse ----
+
+TEST(select_operation, that_is_a_case_already_or_was_awaited_is_misuse) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_start = [&] { io.complete({}, 1); };
+    auto read = io.start_step(rn::use_task);
+    auto twice = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [] {}), rn::on(read, [] {})); };
+    EXPECT_NE((co_await test::error_of_awaiting(twice)).find("is a case already"), std::string::npos);
+    EXPECT_EQ(co_await std::move(read), 1);
+    auto again = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [] {})); };
+    EXPECT_NE((co_await test::error_of_awaiting(again)).find("has been awaited"), std::string::npos);
+  });
+}
+
+}  // namespace
