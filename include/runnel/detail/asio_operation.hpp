@@ -20,6 +20,7 @@
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <concepts>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -121,7 +122,9 @@ struct result_policy {
 
 // Whether an initiation is a member of one of Asio's own objects (basic_stream_socket, basic_waitable_timer): such an
 // operation is a single step, with one handler, the last. What cannot be told so is taken for an operation of many.
+// An initiation of ours says so itself.
 template <class Init> constexpr bool is_single_step() noexcept {
+  if constexpr (requires { Init::single_step; }) return Init::single_step;
   std::string_view name = __PRETTY_FUNCTION__;
   auto at = name.find("Init = ");
   if (at == name.npos) return false;
@@ -160,6 +163,13 @@ template <class Executor> const boost::asio::execution_context* context_of([[may
     return nullptr;
 }
 
+// Whether an initiation can also complete the operation at once, and hears how it ended. False: it would have to wait.
+template <class Init, class Completion>
+concept can_attempt = requires(Init& init, goroutine& g, std::optional<Completion>& out) {
+  { init.attempt(g, out) } -> std::same_as<bool>;
+  init.ended(*out);
+};
+
 inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host().asio(); }
 
 // ---- The operation ----
@@ -196,6 +206,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     if (!enter_operation(g)) return stop_here(g, leaf);
     if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]]
       return fail(), spend_budget(g, leaf);
+    if constexpr (can_attempt<Init, Completion>)  // on a strand the goroutine must not touch the object here
+      if (x_anywhere && x_init.attempt(g, x_completion)) return spend_budget(g, leaf);
     if (!this->begin(g, leaf)) return stop_here(g, leaf);
     if (!x_anywhere) return send(), true;
     start();
@@ -205,6 +217,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   }
   auto resume() {
     if (x_failure) std::rethrow_exception(x_failure);
+    if constexpr (can_attempt<Init, Completion>) x_init.ended(*x_completion);
     return Policy::take(*x_completion);
   }
 
