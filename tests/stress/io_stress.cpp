@@ -177,14 +177,16 @@ template <class Send, class Receive> void cancel_both_ends(unsigned threads, dic
       auto sender = [&, own = d.split()]() mutable -> rn::task<> {
         for (bool whole = true; whole && !ctx.err();) {
           unsigned n = own.one_in(2) ? 1 : own.between(2, 64);
-          whole = (co_await rn::as_result(rn::with_context(ctx, send(b, left, sent, n)))).ok() || n == 1;
+          rn::result<void> r = co_await rn::as_result(rn::with_context(ctx, send(b, left, sent, n)));
+          whole = r.ok() || n == 1;
         }
         end(left);
       };
       auto receiver = [&, own = d.split()]() mutable -> rn::task<> {
         for (bool whole = true; whole && !ctx.err();) {
           unsigned n = own.one_in(2) ? 1 : own.between(2, 64);
-          whole = (co_await rn::as_result(rn::with_context(ctx, receive(b, right, received, n)))).ok() || n == 1;
+          rn::result<void> r = co_await rn::as_result(rn::with_context(ctx, receive(b, right, received, n)));
+          whole = r.ok() || n == 1;
           if (own.one_in(50)) whole = false;
         }
         end(right);
