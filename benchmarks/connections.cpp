@@ -192,11 +192,14 @@ template <class Serve> void measure(benchmark::State& state, Serve serve) {
 void connections_by_callbacks(benchmark::State& state) { measure(state, bench::by_callbacks); }
 void connections_by_awaitable(benchmark::State& state) { measure(state, bench::by_awaitable); }
 void connections_by_goroutines(benchmark::State& state) { measure(state, bench::by_goroutines); }
+void connections_by_goroutines_that_try(benchmark::State& state) { measure(state, bench::by_goroutines_that_try); }
 BENCHMARK(connections_by_callbacks)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 BENCHMARK(connections_by_awaitable)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 BENCHMARK(connections_by_goroutines)
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(connections_by_goroutines_that_try)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace

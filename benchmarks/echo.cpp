@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What does a connection cost: a goroutine that reads and writes with use_task, beside hand-written callbacks of Asio
-// and asio::awaitable? A hundred connections send 64 bytes there and back; the clients are callbacks in each case.
+// What does a connection cost: a goroutine that reads and writes with use_task, or by read_some and write_some, beside
+// hand-written callbacks of Asio and asio::awaitable? A hundred connections send 64 bytes there and back; the clients are
+// callbacks in each case.
 #include "echo_sessions.hpp"
 #include "support.hpp"
 
@@ -93,9 +94,11 @@ template <class Serve> void measure(benchmark::State& state, Serve serve) {
 void echo_by_callbacks(benchmark::State& state) { measure(state, bench::by_callbacks); }
 void echo_by_awaitable(benchmark::State& state) { measure(state, bench::by_awaitable); }
 void echo_by_goroutines(benchmark::State& state) { measure(state, bench::by_goroutines); }
+void echo_by_goroutines_that_try(benchmark::State& state) { measure(state, bench::by_goroutines_that_try); }
 BENCHMARK(echo_by_callbacks)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_awaitable)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_goroutines)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(echo_by_goroutines_that_try)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

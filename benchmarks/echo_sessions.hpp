@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One connection that sends back what comes: by callbacks of Asio, by asio::awaitable, by a goroutine.
+// One connection that sends back what comes: by callbacks of Asio, by asio::awaitable, by a goroutine,
+// with the operations of Asio or those that try first.
 #pragma once
 
 #include <runnel.hpp>
@@ -72,6 +73,19 @@ inline rn::task<> goroutine_session(tcp::socket s) {
 }
 inline void by_goroutines(rn::scheduler& sched, asio::io_context&, tcp::socket s) {
   sched.go(goroutine_session, std::move(s));
+}
+
+// The same by the operations that try first.
+inline rn::task<> trying_session(tcp::socket s) {
+  message bytes;
+  for (;;) {
+    auto read = co_await rn::read_some(s, asio::buffer(bytes), rn::use_result);
+    if (!read) co_return;
+    co_await rn::write_some(s, asio::buffer(bytes, read.value()));
+  }
+}
+inline void by_goroutines_that_try(rn::scheduler& sched, asio::io_context&, tcp::socket s) {
+  sched.go(trying_session, std::move(s));
 }
 
 }  // namespace bench

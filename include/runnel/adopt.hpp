@@ -99,8 +99,8 @@ template <class A> class adopt_operation : public awaitable_base {
 /// Returns, throws: what it does. Suspends: until it completes, wherever that happens; resumes on its own scheduler.
 /// Cancel-safety: it is not cancelled: a cancelled goroutine unwinds when the foreign work has ended. A context that is
 /// done already keeps it from starting.
-/// Lifetime: a temporary moves into the operation; one that cannot move is referred to. For asio::awaitable use
-/// rn::use_task on the operation instead.
+/// Lifetime: a temporary moves into the operation; one that cannot move is referred to. asio::awaitable has an
+/// adopt of its own, which is cancelled: runnel/io/adopt_awaitable.hpp.
 template <class A> [[nodiscard("co_await it")]] auto adopt(A&& foreign) {
   detail::refuse_hazardous<A>();
   return detail::adopt_operation<A>(std::forward<A>(foreign));

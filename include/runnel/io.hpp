@@ -9,4 +9,5 @@
 #include <runnel/io/io_result.hpp>
 #include <runnel/io/peer_closed.hpp>
 #include <runnel/io/serve.hpp>
+#include <runnel/io/transfer.hpp>
 #include <runnel/io/use_task.hpp>

@@ -20,6 +20,7 @@
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <concepts>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -162,6 +163,13 @@ template <class Executor> const boost::asio::execution_context* context_of([[may
     return nullptr;
 }
 
+// Whether an initiation can also complete the operation at once, and hears how it ended. False: it would have to wait.
+template <class Init, class Completion>
+concept can_attempt = requires(Init& init, goroutine& g, std::optional<Completion>& out) {
+  { init.attempt(g, out) } -> std::same_as<bool>;
+  init.ended(*out);
+};
+
 inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host().asio(); }
 
 // ---- The operation ----
@@ -208,6 +216,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     if (has_kept()) [[unlikely]] return spend_budget(g, leaf);
     if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]]
       return fail(), spend_budget(g, leaf);
+    if constexpr (can_attempt<Init, Completion>)  // on a strand the goroutine must not touch the object here
+      if (x_anywhere && x_init.attempt(g, x_completion)) return spend_budget(g, leaf);
     if (!this->begin(g, leaf)) return stop_here(g, leaf);
     if (!x_anywhere) return send(), true;
     start();
@@ -223,6 +233,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
       }
     } last{*this};
     if (x_failure) std::rethrow_exception(x_failure);
+    if constexpr (can_attempt<Init, Completion>) x_init.ended(*x_completion);
     return Policy::take(*x_completion);
   }
 

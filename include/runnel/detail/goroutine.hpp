@@ -92,6 +92,8 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
   bool stop : 1 = false;         // unwind, do not resume
   bool listed : 1 = false;       // home lists this goroutine
   bool owns_home : 1 = false;    // and holds a reference to home
+  bool reads_fill : 1 = false;   // its last read of a socket filled the buffer: more may be there (io/transfer.hpp)
+  std::uint8_t vain_reads : 4 = 0;  // that many reads more are not tried, for a try was in vain
   std::uint32_t generation = 0;
   std::atomic<std::uint64_t> word{0};
   std::atomic<cancel_node*> context{nullptr};
