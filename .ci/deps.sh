@@ -146,6 +146,14 @@ has_python() { have python3; }
 package_python() { echo python3; }
 words_python() { echo "Python 3"; }
 
+has_mkdocs() { have mkdocs; }
+package_mkdocs() { echo mkdocs; }
+words_mkdocs() { echo "MkDocs 1.4 or newer"; }
+
+has_pygments() { have python3 && python3 -c 'import pygments' >/dev/null 2>&1; }
+package_pygments() { echo python3-pygments; }
+words_pygments() { echo "Pygments, for Python 3 and for MkDocs"; }
+
 has_go() { have go; }
 package_go() { echo golang-go; }
 words_go() { echo "Go"; }
