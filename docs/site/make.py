@@ -254,16 +254,10 @@ def not_searchable(site):
 
 
 def make(root, output):
-    from pygments.formatters import HtmlFormatter
     with tempfile.TemporaryDirectory(prefix="runnel-site-") as name:
         work = pathlib.Path(name)
         entries = stage(root, work / "pages")
         shutil.copy(HERE / "style.css", work / "pages")
-        dark = HtmlFormatter(style="monokai").get_style_defs(".highlight")
-        (work / "pages" / "highlight.css").write_text(
-            HtmlFormatter(style="xcode").get_style_defs(".highlight") +
-            "\n.highlight { background: none; }\n@media (prefers-color-scheme: dark) {\n" + dark +
-            "\n.highlight { background: none; }\n}\n")
         (work / "theme").mkdir()
         shutil.copy(HERE / "page.html", work / "theme" / "main.html")
         version = dict(re.findall(r"^#define RUNNEL_VERSION_(MAJOR|MINOR|PATCH) +(\d+)",
@@ -297,6 +291,19 @@ def on_config(config, **_):
     """MkDocs calls this, for make.py is a hook: a function cannot stand in its settings."""
     config["mdx_configs"].setdefault("toc", {})["slugify"] = slug
     return config
+
+
+def on_post_build(config, **_):
+    """MkDocs calls this, with the Python that it runs on itself: the colours of code, where Pygments is."""
+    try:
+        from pygments.formatters import HtmlFormatter
+    except ImportError:
+        css = ""
+    else:
+        plain = ".highlight { background: none; }\n"
+        light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("xcode", "monokai"))
+        css = f"{light}\n{plain}@media (prefers-color-scheme: dark) {{\n{dark}\n{plain}}}\n"
+    (pathlib.Path(config["site_dir"]) / "highlight.css").write_text(css)
 
 
 def self_test():
