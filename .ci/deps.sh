@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts of this project need, and how to get it. Sourced by tests/run.sh, examples/run.sh and
-# benchmarks/run.sh; they call `require THING...`, which says nothing when all is there, installs what is missing on
+# What the scripts of this project need, and how to get it. Sourced by tests/run.sh, examples/run.sh,
+# benchmarks/run.sh and their like; they call `require THING...`, which says nothing when all is there, installs what is missing on
 # Debian and Ubuntu (and says so), and elsewhere says what is needed and goes on.
 
 say() { printf '%s\n' "$*" >&2; }
