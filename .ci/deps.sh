@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts of this project need, and how to get it. Sourced by tests/run.sh, examples/run.sh and
-# benchmarks/run.sh; they call `require THING...`, which says nothing when all is there, installs what is missing on
+# What the scripts of this project need, and how to get it. Sourced by tests/run.sh, examples/run.sh,
+# benchmarks/run.sh and their like; they call `require THING...`, which says nothing when all is there, installs what is missing on
 # Debian and Ubuntu (and says so), and elsewhere says what is needed and goes on.
 
 say() { printf '%s\n' "$*" >&2; }
@@ -134,6 +134,30 @@ has_pkg_config() { have pkg-config; }
 package_pkg_config() { echo pkg-config; }
 words_pkg_config() { echo "pkg-config"; }
 
+# GoogleTest's sources, for another machine than this.
+gtest_source() {
+  local dir
+  for dir in "${GTEST_SOURCE-}" /usr/src/googletest/googletest; do
+    if [ -n "$dir" ] && [ -e "$dir/src/gtest-all.cc" ]; then
+      echo "$dir"
+      return 0
+    fi
+  done
+  return 1
+}
+has_gtest_source() { gtest_source >/dev/null; }
+package_gtest_source() { echo googletest; }
+words_gtest_source() { echo "the sources of GoogleTest (GTEST_SOURCE names their directory googletest)"; }
+
+arm64_gxx=${RUNNEL_ARM64_GXX:-aarch64-linux-gnu-g++}
+has_arm64_gxx() { have "$arm64_gxx"; }
+package_arm64_gxx() { echo g++-aarch64-linux-gnu; }
+words_arm64_gxx() { echo "g++ for arm64 (RUNNEL_ARM64_GXX names it)"; }
+
+has_qemu_user() { have qemu-aarch64; }
+package_qemu_user() { echo qemu-user; }
+words_qemu_user() { echo "qemu's user emulation of arm64, qemu-aarch64"; }
+
 has_benchmark() { file_in_prefix benchmark/benchmark.h >/dev/null; }
 package_benchmark() { echo libbenchmark-dev; }
 words_benchmark() { echo "Google Benchmark, with its library"; }
@@ -145,6 +169,15 @@ words_openssl() { echo "OpenSSL, with its headers"; }
 has_python() { have python3; }
 package_python() { echo python3; }
 words_python() { echo "Python 3"; }
+
+has_mkdocs() { have mkdocs; }
+package_mkdocs() { echo mkdocs; }
+words_mkdocs() { echo "MkDocs 1.4 or newer"; }
+
+# MkDocs may run on another Python than the first in PATH.
+has_pygments() { python3 -c 'import pygments' >/dev/null 2>&1 || /usr/bin/python3 -c 'import pygments' >/dev/null 2>&1; }
+package_pygments() { echo python3-pygments; }
+words_pygments() { echo "Pygments, for MkDocs to colour code"; }
 
 has_go() { have go; }
 package_go() { echo golang-go; }

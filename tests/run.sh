@@ -70,7 +70,7 @@ fi
 things=(cmake ninja boost gtest openssl)
 for preset in "${chosen[@]}"; do
   case $preset in
-    gcc-release) things+=(gxx pkg_config python) ;;
+    gcc-release) things+=(gxx pkg_config python mkdocs pygments) ;;
     gcc-*) things+=(gxx) ;;
     clang-tsan) things+=(clang clang_sanitizers) ;;
     clang-*) things+=(clang) ;;

@@ -141,7 +141,7 @@ class scheduler : private detail::spawner<scheduler> {
 class runtime : private detail::spawner<runtime> {
  public:
   // A template, so that Asio's are instantiated where a runtime is made, not wherever this is included.
-  template <int = 0> explicit runtime(threads n = threads::of_machine(), runtime_options options = {});
+  template <int Later = 0> explicit runtime(threads n = threads::of_machine(), runtime_options options = {});
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
   ~runtime() {
@@ -193,9 +193,15 @@ scheduler::scheduler(ExecutionContext& context, threads concurrency, runtime_opt
   core().join_list();
 }
 
-template <int>
+namespace detail {
+// The same object, of a type that the compiler does not know before Later: what does not depend on a template's
+// parameters it may instantiate where the template is defined.
+template <int Later, class T> constexpr T& later(T& object) noexcept { return object; }
+}  // namespace detail
+
+template <int Later>
 runtime::runtime(threads n, runtime_options options)
-    : x_pool(n.count()), x_scheduler(std::in_place, x_pool, n, std::move(options)) {}
+    : x_pool(n.count()), x_scheduler(std::in_place, detail::later<Later>(x_pool), n, std::move(options)) {}
 
 #if RUNNEL_SEPARATE_COMPILATION
 extern template class detail::asio_host_on<boost::asio::thread_pool::executor_type>;

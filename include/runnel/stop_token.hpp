@@ -12,6 +12,9 @@
 #include <stop_token>
 #include <utility>
 
+// libc++ before 20 has std::stop_token with -fexperimental-library alone; without it there is nothing here.
+#if defined(__cpp_lib_jthread)
+
 namespace runnel {
 
 namespace detail {
@@ -70,3 +73,5 @@ class linked_stop_source {
 };
 
 }  // namespace runnel
+
+#endif  // defined(__cpp_lib_jthread)

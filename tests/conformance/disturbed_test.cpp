@@ -275,6 +275,7 @@ TEST(disturbed, a_select_loop_over_a_channel_a_ticker_and_a_timer) {
   disturbed(body, [&] { return sent == received + static_cast<int>(left); });
 }
 
+#if defined(__cpp_lib_jthread)  // as in <runnel/stop_token.hpp>
 TEST(disturbed, a_stop_token_and_a_linked_source) {
   auto body = []() -> rn::task<> {
     std::stop_source source;
@@ -297,6 +298,7 @@ TEST(disturbed, a_stop_token_and_a_linked_source) {
   };
   disturbed(body, [] { return true; });
 }
+#endif
 
 TEST(disturbed, a_partition_supervisor) {
   int alive = 0;

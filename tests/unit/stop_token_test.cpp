@@ -24,6 +24,8 @@
 #include <thread>
 #include <utility>
 
+#if defined(__cpp_lib_jthread)  // as in the header
+
 namespace {
 
 namespace rn = runnel;
@@ -247,3 +249,5 @@ TEST_F(linked_stop_source, a_token_may_outlive_the_runtime) {
 }
 
 }  // namespace
+
+#endif  // defined(__cpp_lib_jthread)

@@ -14,6 +14,7 @@
 #include <runnel/waiter.hpp>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -146,7 +147,7 @@ class supervisor_board {
   void show_error(child_slot& s, const std::exception_ptr& error) noexcept {
     std::exception_ptr before = error;
     std::lock_guard hold(x_view);
-    s.last_error.swap(before);  // what it was dies outside of the mutex
+    std::swap(s.last_error, before);  // what it was dies outside of the mutex
   }
   void show_start(child_slot& s, std::uint64_t number, child_state state) noexcept {
     std::lock_guard hold(x_view);
