@@ -10,7 +10,9 @@
 #include <runnel/go.hpp>
 #include <runnel/time_point.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -124,6 +126,11 @@ class context {
   std::optional<std::chrono::steady_clock::time_point> deadline() const noexcept {
     if (x_node->deadline() == detail::cancel_node::no_deadline) return std::nullopt;
     return detail::from_ns(x_node->deadline());
+  }
+  /// How long until the deadline, for a call that takes a time limit; 0 when it has passed, empty if there is none.
+  std::optional<std::chrono::nanoseconds> time_left() const noexcept {
+    if (x_node->deadline() == detail::cancel_node::no_deadline) return std::nullopt;
+    return std::chrono::nanoseconds(std::max<std::int64_t>(0, x_node->deadline() - detail::now_ns()));
   }
   /// The nearest value bound to Key here or above; null if there is none.
   template <class Key>

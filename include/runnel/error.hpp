@@ -104,23 +104,33 @@ RUNNEL_SHARED inline const std::exception_ptr& deadline_cause() noexcept {
   std::abort();
 }
 
-// What an error says, for a line that begins with the library's name: without that, where the error is our own.
-inline std::string what_of(const std::exception_ptr& e) noexcept try {
+inline std::string said_by(const std::exception_ptr& e) noexcept try {
   if (!e) return "no error";
   try {
     std::rethrow_exception(e);
   } catch (const std::exception& x) {
-    std::string_view said = x.what();
-    constexpr std::string_view name = "runnel: ";
-    if (said.starts_with(name)) said.remove_prefix(name.size());
-    return std::string(said);
+    return x.what();
   } catch (...) {
     return "an exception that is not a std::exception";
   }
 } catch (...) {
   return "an exception";
 }
+// The same for a line that begins with the library's name: without that, where the error is our own.
+inline std::string what_of(const std::exception_ptr& e) noexcept {
+  std::string said = said_by(e);
+  constexpr std::string_view name = "runnel: ";
+  if (said.starts_with(name)) said.erase(0, name.size());
+  return said;
+}
 
 }  // namespace detail
+
+/// What an error says, for a log: `rn::what(r.error())`, `rn::what(ctx.cause())`, or in a catch (...)
+/// `rn::what(std::current_exception())`.
+///
+/// Returns: its what(); for what is no std::exception, and for null, words that say so. Throws: nothing; without memory
+/// the answer is shorter.
+inline std::string what(const std::exception_ptr& error) noexcept { return detail::said_by(error); }
 
 }  // namespace runnel

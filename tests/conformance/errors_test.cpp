@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -216,6 +217,13 @@ TEST(errors_try_forms, they_never_wait_and_never_throw) {
 }
 
 // ---- misuse at run time: thrown at the call, with a sentence ----
+
+TEST(errors_what, it_is_what_any_exception_says) {
+  EXPECT_EQ(rn::what(std::make_exception_ptr(std::runtime_error("no route"))), "no route");
+  EXPECT_EQ(rn::what(std::make_exception_ptr(rn::closed_channel())), rn::closed_channel().what());
+  EXPECT_EQ(rn::what(std::make_exception_ptr(5)), "an exception that is not a std::exception");
+  EXPECT_EQ(rn::what(nullptr), "no error");
+}
 
 TEST(errors_misuse, it_is_thrown_at_the_call_with_a_sentence) {
   auto sentence = [](auto call) -> std::string {

@@ -2,6 +2,9 @@
 // SUP: specifications, start and stop of supervisors, by rule number, in virtual time. Where DESIGN section 4 wins: a
 // child that does not end is waited for and reported, not detached.
 #include <runnel/adopt.hpp>
+#include <runnel/as_result.hpp>
+#include <runnel/async.hpp>
+#include <runnel/chan.hpp>
 #include <runnel/otp/supervisor.hpp>
 #include <support/checked_runtime.hpp>
 #include <support/supervised.hpp>
@@ -280,6 +283,28 @@ TEST(sup, a_kill_from_above_kills_all_at_once) {
     auto said = w.take();
     EXPECT_TRUE(said == "+a +b -b -a" || said == "+a +b -a -b") << said;
   });
+}
+
+// A supervisor is a function without arguments, and so a task like any other.
+TEST(sup, beside_other_work_it_is_a_task) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    bool runs = false;
+    rn::supervisor sup(rn::one_for_one);
+    auto child = [&runs]() -> rn::task<> {
+      runs = true;
+      co_await rn::chan<int>().recv();
+    };
+    sup.child("c", child);
+    auto tree = rn::async(std::ref(sup));
+    co_await test_support::until([&] { return runs; });
+    EXPECT_TRUE(sup.is_running());
+    tree.cancel();
+    auto outcome = co_await rn::as_result(tree.await());
+    EXPECT_TRUE(outcome.canceled());
+    EXPECT_FALSE(sup.is_running());
+  };
+  rt.run(app);
 }
 
 }  // namespace

@@ -70,6 +70,24 @@ TEST(this_context, a_handle_from_a_scope_is_done_when_the_scope_has_ended) {
   rt.run(app);
 }
 
+TEST(this_context, the_time_that_is_left_is_that_until_the_nearest_deadline) {
+  rn::runtime rt(rn::threads(1));
+  EXPECT_FALSE(rn::context::background().time_left());
+  auto app = []() -> rn::task<> {
+    EXPECT_FALSE(rn::this_context().time_left());
+    auto body = []() -> rn::task<> {
+      auto left = rn::this_context().time_left().value();
+      EXPECT_GT(left, 30min);
+      EXPECT_LE(left, 1h);
+      co_return;
+    };
+    co_await rn::with_timeout(2h, rn::with_timeout(1h, body()));
+    auto [passed, cancel] = rn::this_context().with_timeout(-1s);
+    EXPECT_EQ(passed.time_left().value(), 0s);
+  };
+  rt.run(app);
+}
+
 TEST(this_context, a_handle_from_a_scope_whose_deadline_passed_says_so) {
   rn::runtime rt(rn::threads(1));
   auto app = []() -> rn::task<> {
