@@ -166,6 +166,10 @@ has_openssl() { file_in_prefix openssl/evp.h >/dev/null; }
 package_openssl() { echo libssl-dev; }
 words_openssl() { echo "OpenSSL, with its headers"; }
 
+has_uring() { file_in_prefix liburing.h >/dev/null; }
+package_uring() { echo liburing-dev; }
+words_uring() { echo "liburing, with its headers (Linux): files are tested where it is"; }
+
 has_python() { have python3; }
 package_python() { echo python3; }
 words_python() { echo "Python 3"; }

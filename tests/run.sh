@@ -76,6 +76,7 @@ for preset in "${chosen[@]}"; do
     clang-*) things+=(clang) ;;
   esac
 done
+if [ "$(uname -s)" = Linux ]; then things+=(uring); fi
 mapfile -t things < <(printf '%s\n' "${things[@]}" | awk '!seen[$0]++')
 require "${things[@]}"
 use_generator
