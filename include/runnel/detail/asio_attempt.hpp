@@ -148,6 +148,7 @@ template <class Socket, class Buffers> class attempting_write : public attemptin
     return true;
   }
   template <class Completion> void ended(const Completion&) const noexcept {}
+  void not_begun() const noexcept {}
   template <class Handler> void operator()(Handler&& handler) && {
     this->x_socket->async_write_some(std::move(this->x_buffers), std::forward<Handler>(handler));
   }
@@ -179,11 +180,13 @@ template <class Socket, class Buffers> class attempting_read : public attempting
     this->spend_more_budget(g);
     return true;
   }
-  template <class Completion> void ended(const Completion& c) const noexcept {
-    if (!x_reader) return;
-    x_reader->reads_fill = c.error || std::get<0>(c.values) == x_size;
-    if (c.error) x_reader->vain_reads = 0;
+  template <class Completion> void ended(const Completion& c) noexcept {
+    goroutine* reader = std::exchange(x_reader, nullptr);  // another one may use the operation next, as a case
+    if (!reader) return;
+    reader->reads_fill = c.error || std::get<0>(c.values) == x_size;
+    if (c.error) reader->vain_reads = 0;
   }
+  void not_begun() noexcept { x_reader = nullptr; }
   template <class Handler> void operator()(Handler&& handler) && {
     this->x_socket->async_read_some(std::move(this->x_buffers), std::forward<Handler>(handler));
   }

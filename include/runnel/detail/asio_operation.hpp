@@ -163,11 +163,13 @@ template <class Executor> const boost::asio::execution_context* context_of([[may
     return nullptr;
 }
 
-// Whether an initiation can also complete the operation at once, and hears how it ended. False: it would have to wait.
+// Whether an initiation can also complete the operation at once, and hears how it ended, or that it did not begin.
+// False: it would have to wait.
 template <class Init, class Completion>
 concept can_attempt = requires(Init& init, goroutine& g, std::optional<Completion>& out) {
   { init.attempt(g, out) } -> std::same_as<bool>;
   init.ended(*out);
+  init.not_begun();
 };
 
 inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host().asio(); }
@@ -217,8 +219,11 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]]
       return fail(), spend_budget(g, leaf);
     if constexpr (can_attempt<Init, Completion>)  // on a strand the goroutine must not touch the object here
-      if (x_anywhere && x_init.attempt(g, x_completion)) return spend_budget(g, leaf);
-    if (!this->begin(g, leaf)) return stop_here(g, leaf);
+      if (x_anywhere && x_init.attempt(g, x_completion)) return x_started = true, spend_budget(g, leaf);
+    if (!this->begin(g, leaf)) {
+      if constexpr (can_attempt<Init, Completion>) x_init.not_begun();
+      return stop_here(g, leaf);
+    }
     if (!x_anywhere) return send(), true;
     start();
     if (!this->leave()) return true;

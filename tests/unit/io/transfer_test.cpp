@@ -6,6 +6,7 @@
 #include <runnel/as_result.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
+#include <runnel/select.hpp>
 #include <runnel/test.hpp>
 #include <runnel/with_context.hpp>
 
@@ -24,6 +25,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -139,6 +141,29 @@ TEST_F(transfer, a_try_in_vain_is_not_made_again_for_a_while) {
     }
     EXPECT_EQ(at_once, 25 - 15);
     EXPECT_EQ(byte, 'c');
+  });
+}
+
+// Whether it went at once or had to wait: of the goroutine that awaited it nothing is remembered.
+TEST_F(transfer, a_read_that_was_awaited_is_no_case_any_more) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    connection c;
+    std::array<char, 4> bytes;
+    for (const bool goes_at_once : {false, true}) {
+      auto read = rn::read_some(c.near, asio::buffer(bytes), rn::use_result);
+      c.far.write_some(asio::buffer("0123456789ab", goes_at_once ? 12 : 4));
+      auto reader = [&]() -> rn::task<> {
+        std::array<char, 4> first;
+        if (goes_at_once) co_await rn::read_some(c.near, asio::buffer(first));  // fills the buffer: more is likely
+        auto r = co_await std::move(read);
+        EXPECT_EQ(r.partial(), 4u);
+      };
+      auto body = [&](rn::errgroup& g) -> rn::task<> { co_await g.go(std::ref(reader)); };
+      co_await rn::with_errgroup(body);  // the goroutine that read is gone
+      auto select_again = [&]() -> rn::task<> { co_await rn::select(rn::on(read, [] {})); };
+      auto r = co_await rn::as_result(select_again());
+      EXPECT_EQ(rn::what(r.error()), "runnel: this operation of Asio has been awaited: it is no case any more");
+    }
   });
 }
 
