@@ -202,7 +202,7 @@ class errgroup : public detail::group_interface, private detail::scope_base {
   errgroup(detail::goroutine& g, const detail::group_options& options)
       : group_interface(detail::runtime_core::of(g), *g.context.load(std::memory_order_relaxed), options) {
     scope_base::opener = &g;
-    scope_base::outer = g.scopes;
+    scope_base::set_outer(g.scopes);
     g.scopes = this;
     scope_base::begin_unwind_join = &join_while_unwinding;
   }

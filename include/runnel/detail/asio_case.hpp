@@ -60,7 +60,7 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
       throw misuse_error("runnel: this operation of Asio is a case already: it is one case of one select at a time");
     if (op.has_kept()) has_result();
   }
-  ~asio_case() { x_op.x_is_case = false; }
+  ~asio_case() { asio_case::give_back(); }
 
   auto value() {
     set_as_new();
@@ -200,6 +200,9 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
     x_op.x_completion.reset();
     return false;
   }
+  void give_back() noexcept override {
+    if (!std::exchange(x_given_back, true)) x_op.x_is_case = false;
+  }
   static void go_on(goroutine* who, bool in_handler) noexcept {
     if (who) world_of(*who).go_on(*who, in_handler);
   }
@@ -209,6 +212,7 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
   std::exception_ptr x_failed_to_start;
   boost::asio::cancellation_signal x_signal;
   bool x_anywhere = true;
+  bool x_given_back = false;
 };
 
 }  // namespace runnel::detail

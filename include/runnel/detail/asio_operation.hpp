@@ -210,6 +210,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
         x_failure(std::move(other.x_failure)) {}
 
   bool suspend(promise_base* leaf) {
+    if (x_is_case) [[unlikely]]
+      throw misuse_error("runnel: this operation of Asio is a case of a select that has not ended");
     goroutine& g = goroutine_of(leaf);
     asio_world& world = world_of(g);
     std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., world)); }, x_args);

@@ -45,8 +45,15 @@ struct scope_base {
   goroutine* opener = nullptr;
   std::uint32_t pins = 0;    // of a task_scope: boundaries that have it as their mark
   bool holds_tasks = false;  // it is a task_scope, on the heap
+  bool holds_operations = false;   // it is a select's: its frame may die before that of a scope inside of it
+  bool covers_operations = false;  // such a scope is around it, or was
   // Cancels the children. Returns true when the goroutine must wait: it is then scheduled by the last child.
   bool (*begin_unwind_join)(scope_base&, goroutine&) noexcept = nullptr;
+
+  void set_outer(scope_base* o) noexcept {
+    outer = o;
+    covers_operations = o && (o->holds_operations || o->covers_operations);
+  }
 };
 
 // The word W: how a goroutine can be taken out of its sleep. docs/design/waiter-protocol.md has all transitions.

@@ -38,7 +38,8 @@ class started_cases : private scope_base {
   void open(goroutine& g) noexcept {
     if (scope_base::opener) return;
     scope_base::opener = &g;
-    scope_base::outer = g.scopes;
+    scope_base::set_outer(g.scopes);
+    scope_base::holds_operations = true;
     scope_base::begin_unwind_join = &end_while_unwinding;
     g.scopes = this;
   }
@@ -49,16 +50,16 @@ class started_cases : private scope_base {
     return x_left.fetch_sub(1, std::memory_order_acq_rel) == 1 ? g : nullptr;
   }
 
-  // co_await cases.end(): asks those that are out to end, and waits until they have; nothing interrupts that.
+  // co_await cases.end(): asks those that are out to end, and waits until they have; nothing interrupts that. Where no
+  // round has begun, for want of memory, nothing is out.
   class end_operation : public awaitable_base {
    public:
     explicit end_operation(started_cases& cases) noexcept : x_cases(cases) {}
-    bool suspend(promise_base* leaf) noexcept {
-      goroutine& g = goroutine_of(leaf);
-      x_cases.open(g);
-      return x_cases.begin_end(leaf);
+    bool suspend(promise_base* leaf) noexcept { return x_cases.opener && x_cases.begin_end(leaf); }
+    void resume() noexcept {
+      x_cases.close();
+      x_cases.give_back();
     }
-    void resume() noexcept { x_cases.close(); }
 
    private:
     started_cases& x_cases;
@@ -68,8 +69,10 @@ class started_cases : private scope_base {
  private:
   // True: whoever comes last lets the goroutine go on, at `leaf`.
   bool begin_end(promise_base* leaf) noexcept;
+  void give_back() noexcept;
   // Handlers of a loop may have left scopes of tasks inside of this one.
   void close() noexcept {
+    if (!scope_base::opener) return;
     for (scope_base** at = &scope_base::opener->scopes; *at; at = &(*at)->outer)
       if (*at == this) {
         *at = scope_base::outer;
@@ -172,6 +175,9 @@ class started_case : public wait_source {
   virtual void emit() noexcept = 0;
   // It has ended; nobody else touches it. False: it is as new.
   virtual bool keeps_result(bool requested) noexcept = 0;
+  // The select, or the loop, has ended, and a handler of it may make the operation a case of another one. What was
+  // taken has yet to be read.
+  virtual void give_back() noexcept = 0;
 
   // By who has started it. `ask_here` asks it to end.
   template <class F> goroutine* begun(F ask_here) noexcept {
@@ -221,6 +227,10 @@ inline bool started_cases::begin_end(promise_base* leaf) noexcept {
   x_ends = true;
   scope_base::opener->set_leaf(leaf);
   return x_left.fetch_sub(1, std::memory_order_acq_rel) != 1;
+}
+
+inline void started_cases::give_back() noexcept {
+  for (started_case* c = x_first; c; c = c->x_next) c->give_back();
 }
 
 // An operation that a select starts names what it is as a case.

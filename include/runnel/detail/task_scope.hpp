@@ -61,7 +61,7 @@ class task_scope final : public scope_base {
     if (g.scopes && g.scopes->holds_tasks && g.scopes->pins == 0) return static_cast<task_scope&>(*g.scopes);
     auto* fresh = new task_scope(g);
     drop_empty(g);
-    fresh->outer = g.scopes;
+    fresh->set_outer(g.scopes);
     g.scopes = fresh;
     return *fresh;
   }

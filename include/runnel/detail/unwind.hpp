@@ -28,6 +28,21 @@ inline promise_base* frame_of_scope(promise_base* leaf, const scope_base* scope)
   return nullptr;
 }
 
+// The frame before whose end the innermost scope is to be joined: the one that it lives in; or a deeper one that has a
+// scope of operations, as when a handler of a select_loop has made a group in a frame above the loop's.
+inline promise_base* home_of_scopes(promise_base* leaf, const goroutine& g, const scope_base* mark) noexcept {
+  promise_base* home = frame_of_scope(leaf, g.scopes);
+  if (!home || !g.scopes->covers_operations) [[likely]] return home;
+  for (const scope_base* s = g.scopes->outer; s && s != mark; s = s->outer)
+    if (s->holds_operations)
+      for (promise_base* p = leaf; p != home; p = frame_above(p))
+        if (p->contains(s)) {
+          home = p;
+          break;
+        }
+  return home;
+}
+
 // The innermost scope that was open where this unwinding may stop; the scopes inside it are to be joined.
 inline scope_base* scope_mark(promise_base* leaf) noexcept {
   promise_base* p = leaf;
@@ -49,14 +64,14 @@ inline promise_base* unwind(processor& here, goroutine* g) noexcept {
   if (link* end = end_of_leaf(at)) return wait_for_tasks(*g, *end) ? nullptr : end->ops->joined(*end);
   for (;;) {
     scope_base* mark = g->scopes ? scope_mark(at) : nullptr;
-    promise_base* home = g->scopes != mark ? frame_of_scope(at, g->scopes) : nullptr;
+    promise_base* home = g->scopes != mark ? home_of_scopes(at, *g, mark) : nullptr;
     for (;;) {
       while (g->scopes != mark && (!home || home == at)) {
         g->set_leaf(at);
         g->stop = true;  // unwinding goes on here when the children have ended
         if (g->scopes->begin_unwind_join(*g->scopes, *g)) return nullptr;
         g->stop = false;
-        home = g->scopes != mark ? frame_of_scope(at, g->scopes) : nullptr;
+        home = g->scopes != mark ? home_of_scopes(at, *g, mark) : nullptr;
       }
       link& up = *at->cont;
       at->handle().destroy();

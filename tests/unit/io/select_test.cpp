@@ -4,10 +4,12 @@
 #include <runnel/io/use_task.hpp>
 
 #include <runnel/after.hpp>
+#include <runnel/all.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/async.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
+#include <runnel/detail/frame_pool.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/select.hpp>
@@ -27,6 +29,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
@@ -534,7 +538,91 @@ TEST(select_operation, ends_with_its_loop_however_that_ends) {
   });
 }
 
+// The group is in a frame above the loop's, and innermost: the loop's frame dies first all the same.
+TEST(select_operation, ends_before_its_loops_frame_dies_also_where_a_handler_has_made_a_group_outside) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    obey(io);
+    rn::chan<int> never(0);
+    auto sleeper = [&never]() -> rn::task<> { co_await never.recv(); };
+    bool open = false;
+    auto session = [&]() -> rn::task<> {
+      std::optional<rn::errgroup> group;
+      auto begin = [&] {
+        group.emplace();
+        group->go(std::ref(sleeper));
+        open = true;
+      };
+      auto loop = [&]() -> rn::task<> {
+        auto read = io.start_step(rn::use_task);
+        co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), begin));
+      };
+      co_await loop();
+    };
+    auto t = rn::async(std::ref(session));
+    co_await until([&] { return open && io.is_out(); });
+    (void)co_await t.shutdown(rn::kill);
+    EXPECT_FALSE(io.is_out());
+    EXPECT_EQ(io.cancels(), 1);
+  });
+}
+
+// The child of a fork-join becomes a goroutine when it first waits, and that takes memory.
+TEST(select_operation, in_a_child_that_cannot_become_a_goroutine_throws_bad_alloc) {
+  test::checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    reading io;
+    auto read = io.start_step(rn::use_task);
+    auto child = [&]() -> rn::task<> {
+      auto loop = rn::select_loop(rn::on(read, [] {}));
+      rn::detail::frame_alloc_hook = [](std::size_t) noexcept { return true; };
+      co_await std::move(loop);
+    };
+    auto other = []() -> rn::task<> { co_return; };
+    bool caught = false;
+    try {
+      co_await rn::all(child(), other());
+    } catch (const std::bad_alloc&) {
+      caught = true;
+    }
+    rn::detail::frame_alloc_hook = nullptr;
+    EXPECT_TRUE(caught);
+    EXPECT_EQ(io.starts(), 0);
+  });
+}
+
+TEST(select_operation, that_was_not_taken_may_be_a_case_in_the_handler_of_what_was) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    obey(io);
+    auto read = io.start_step(rn::use_task);
+    rn::chan<int> ch(1);
+    co_await ch.send(1);
+    bool inner = false;
+    auto handler = [&]() -> rn::task<> {
+      co_await rn::select(rn::on(read, [] {}), rn::on(rn::after(1ms), [&] { inner = true; }));
+    };
+    co_await rn::select(rn::on(read, [] {}), rn::on(ch.recv(), handler));
+    EXPECT_TRUE(inner);
+    EXPECT_EQ(io.starts(), 1);
+    EXPECT_EQ(io.cancels(), 1);
+  });
+}
+
 // ---- Misuse ----
+
+TEST(select_operation, that_is_out_in_a_loop_is_not_to_be_awaited_by_its_handlers) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    obey(io);
+    auto read = io.start_step(rn::use_task);
+    auto handler = [&]() -> rn::task<> { (void)co_await std::move(read); };
+    auto loop = [&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), handler)); };
+    EXPECT_EQ(co_await test::error_of_awaiting(loop),
+              "runnel: this operation of Asio is a case of a select that has not ended");
+    EXPECT_EQ(io.starts(), 1);
+  });
+}
 
 TEST(select_operation, that_is_a_case_already_or_was_awaited_is_misuse) {
   on_1_2_and_4_threads([]() -> rn::task<> {
