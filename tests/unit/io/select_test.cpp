@@ -574,7 +574,9 @@ TEST(select_operation, in_a_child_that_cannot_become_a_goroutine_throws_bad_allo
     reading io;
     auto read = io.start_step(rn::use_task);
     auto child = [&]() -> rn::task<> {
-      auto loop = rn::select_loop(rn::on(read, [] {}));
+      auto handler = [] {};
+      auto only = rn::on(read, handler);
+      auto loop = rn::select_loop(only);
       rn::detail::frame_alloc_hook = [](std::size_t) noexcept { return true; };
       co_await std::move(loop);
     };
