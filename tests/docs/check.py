@@ -10,11 +10,10 @@ sentences are those of the headers.
 What a fence says, after the three backticks:
 
     cpp              a complete program (it has `int main`): compiled without warnings, for syntax only
-    cpp fragment     not complete; not compiled
     output           what the program before it prints; it is built and run. `output exit=1`: its exit status,
                      0 if not said. `output stderr`: what it prints to the standard error stream
 
-A `cpp` fence that is neither complete nor marked is an error, so that none is left out by mistake.
+A `cpp` fence that is not complete is an error: each piece of code compiles.
 
 A fence behind the line `<!-- file: examples/patterns/02_await.cpp -->` is that file, word for word; --update makes it
 so. Programs included in this way are built and run by their own tests. docs/tour.md includes each of
@@ -92,8 +91,8 @@ def classify(fences):
             elif "int main" in fence.body:
                 programs.append(fence)
             else:
-                wrong.append(f"{fence.place}: not a complete program: give it a main, or write ```cpp fragment")
-        elif fence.words != ["cpp", "fragment"]:
+                wrong.append(f"{fence.place}: not a complete program: give it a main")
+        else:
             wrong.append(f"{fence.place}: unknown words after ```cpp: {' '.join(fence.words[1:])}")
         if fence.output:
             claimed.add(id(fence.output))
@@ -278,7 +277,7 @@ def self_test():
     programs, wrong = classify(fences)
     must(len(programs) == 1 and not wrong, "a program with its output is in order")
     must(classify(fences_of(path, "```cpp\nint x;\n```\n"))[1], "an unmarked fragment is seen")
-    must(not classify(fences_of(path, "```cpp fragment\nint x;\n```\n"))[1], "a marked fragment is in order")
+    must(classify(fences_of(path, "```cpp fragment\nint main() {}\n```\n"))[1], "what is marked otherwise is seen")
     must(classify(fences_of(path, program + "# b\n```output\na\n```\n"))[1], "an output without a program is seen")
     must(classify(fences_of(path, "```cpp framgent\nint x;\n```\n"))[1], "a misspelt mark is seen")
     with tempfile.TemporaryDirectory() as name:
