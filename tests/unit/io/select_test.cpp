@@ -49,7 +49,14 @@ using boost::system::error_code;
 using runnel_test::manual_operation;
 using test::on_1_2_and_4_threads;
 using test::until;
-using reading = manual_operation<error_code, int>;
+
+// `begun` has a value as soon as it is out.
+struct reading : manual_operation<error_code, int> {
+  reading() {
+    on_start = [this] { (void)begun.try_send(0); };
+  }
+  rn::chan<int> begun{1};
+};
 
 const error_code aborted = asio::error::operation_aborted;
 
@@ -197,7 +204,7 @@ TEST(select_operation, that_succeeds_all_the_same_keeps_its_result_for_the_next_
     io.on_cancel = [&] { io.complete({}, 9); };
     auto read = io.start_step(rn::use_task);
     rn::chan<int> silent(0);
-    auto r = co_await rn::select(read, rn::after(1ms));
+    auto r = co_await rn::select(read, io.begun.recv());
     EXPECT_EQ(r.index(), 1u);
     auto next = co_await rn::select(silent.recv(), read);
     EXPECT_EQ(next.get<1>(), 9);
@@ -215,7 +222,7 @@ TEST(select_operation, a_result_that_was_kept_is_there_for_a_plain_await) {
     io.on_cancel = [&] { io.complete({}, 9); };
     auto read = io.start_step(rn::use_task);
     for (bool moved : {false, true}) {
-      co_await rn::select(rn::on(read, [](int) { ADD_FAILURE(); }), rn::on(rn::after(1ms), [] {}));
+      co_await rn::select(rn::on(read, [](int) { ADD_FAILURE(); }), rn::on(io.begun.recv(), [] {}));
       int n = 0;
       if (moved)
         n = co_await rn::with_timeout(1h, std::move(read));
@@ -232,7 +239,7 @@ TEST(select_operation, an_error_of_its_own_that_comes_with_the_request_is_kept) 
     reading io;
     io.on_cancel = [&] { io.complete(asio::error::eof, 2); };
     auto read = io.start_step(rn::use_result);
-    co_await rn::select(rn::on(read, [] { ADD_FAILURE(); }), rn::on(rn::after(1ms), [] {}));
+    co_await rn::select(rn::on(read, [] { ADD_FAILURE(); }), rn::on(io.begun.recv(), [] {}));
     auto r = co_await std::move(read);
     EXPECT_EQ(r.error(), asio::error::eof);
     EXPECT_EQ(r.partial(), 2);
@@ -299,7 +306,9 @@ TEST(select_operation, what_a_cancelled_select_left_behind_is_kept_outside_of_it
     io.on_cancel = [&] { io.complete({}, 4); };
     auto read = io.start_step(rn::use_task);
     rn::chan<int> silent(0);
-    auto r = co_await rn::as_result(rn::with_timeout(1ms, rn::select(rn::on(read, [](int) {}),
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    io.on_start = [&end = cancel] { end(); };
+    auto r = co_await rn::as_result(rn::with_context(ctx, rn::select(rn::on(read, [](int) {}),
                                                                     rn::on(silent.recv(), [] {}))));
     EXPECT_FALSE(r);
     EXPECT_EQ(co_await std::move(read), 4);
@@ -356,8 +365,10 @@ TEST(select_operation, a_handler_that_is_destroyed_unwinds_the_goroutine) {
     auto r = co_await rn::as_result(t.await());
     EXPECT_TRUE(r.canceled());
     // But not where another case was taken.
+    (void)co_await io.begun.recv();
     io.on_cancel = [&] { io.drop(); };
-    co_await rn::select(rn::on(read, [](int) {}), rn::on(rn::after(1ms), [] {}));
+    co_await rn::select(rn::on(read, [](int) {}), rn::on(io.begun.recv(), [] {}));
+    EXPECT_EQ(io.cancels(), 1);
     io.on_start = [&] { io.complete({}, 3); };
     EXPECT_EQ(co_await std::move(read), 3);
   });
@@ -522,13 +533,16 @@ TEST(select_operation, ends_with_its_loop_however_that_ends) {
     obey(io);
     auto read = io.start_step(rn::use_task);
     auto throwing = [&]() -> rn::task<> {
-      co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), [] { test::fail("x"); }));
+      co_await rn::select_loop(rn::on(read, [] {}), rn::on(io.begun.recv(), [] { test::fail("x"); }));
     };
     EXPECT_EQ(co_await test::error_of_awaiting(throwing), "x");
     EXPECT_FALSE(io.is_out());
-    auto r = co_await rn::as_result(rn::with_timeout(1ms, rn::select_loop(rn::on(read, [] {}))));
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    io.on_start = [&end = cancel] { end(); };
+    auto r = co_await rn::as_result(rn::with_context(ctx, rn::select_loop(rn::on(read, [] {}))));
     EXPECT_FALSE(r);
     EXPECT_FALSE(io.is_out());
+    io.on_start = [] {};
     auto t = rn::async([&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {})); });
     co_await until([&] { return io.is_out(); });
     (void)co_await t.shutdown(rn::kill);
@@ -545,7 +559,7 @@ TEST(select_operation, ends_before_its_loops_frame_dies_also_where_a_handler_has
     obey(io);
     rn::chan<int> never(0);
     auto sleeper = [&never]() -> rn::task<> { co_await never.recv(); };
-    bool open = false;
+    std::atomic<bool> open = false;
     auto session = [&]() -> rn::task<> {
       std::optional<rn::errgroup> group;
       auto begin = [&] {
@@ -555,7 +569,7 @@ TEST(select_operation, ends_before_its_loops_frame_dies_also_where_a_handler_has
       };
       auto loop = [&]() -> rn::task<> {
         auto read = io.start_step(rn::use_task);
-        co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), begin));
+        co_await rn::select_loop(rn::on(read, [] {}), rn::on(io.begun.recv(), begin));
       };
       co_await loop();
     };
@@ -602,7 +616,7 @@ TEST(select_operation, that_was_not_taken_may_be_a_case_in_the_handler_of_what_w
     co_await ch.send(1);
     bool inner = false;
     auto handler = [&]() -> rn::task<> {
-      co_await rn::select(rn::on(read, [] {}), rn::on(rn::after(1ms), [&] { inner = true; }));
+      co_await rn::select(rn::on(read, [] {}), rn::on(io.begun.recv(), [&] { inner = true; }));
     };
     co_await rn::select(rn::on(read, [] {}), rn::on(ch.recv(), handler));
     EXPECT_TRUE(inner);
@@ -619,7 +633,7 @@ TEST(select_operation, that_is_out_in_a_loop_is_not_to_be_awaited_by_its_handler
     obey(io);
     auto read = io.start_step(rn::use_task);
     auto handler = [&]() -> rn::task<> { (void)co_await std::move(read); };
-    auto loop = [&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {}), rn::on(rn::after(1ms), handler)); };
+    auto loop = [&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {}), rn::on(io.begun.recv(), handler)); };
     EXPECT_EQ(co_await test::error_of_awaiting(loop),
               "runnel: this operation of Asio is a case of a select that has not ended");
     EXPECT_EQ(io.starts(), 1);
