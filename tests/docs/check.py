@@ -138,21 +138,29 @@ class Compiler:
         self.path, self.work = path, pathlib.Path(work)
         self.flags = ["-std=c++20", "-pthread", *WARNINGS]
         self.includes = [flag for directory in includes for flag in ("-I", str(directory))]
+        self.objects = []
 
-    def precompile(self):
-        """Most of the time goes to Boost's headers, so they are read once. Where that fails, they are read each time."""
-        header = self.work / "pch" / "runnel.hpp"
+    def prepare(self):
+        """Most of the time goes to Boost's headers and to compiling Asio and the scheduler: both are done once. Where
+        that fails, each program does it all."""
+        header = self.work / "once" / "runnel.hpp"
         header.parent.mkdir()
         header.write_text(f'#include "{self.includes[1]}/runnel.hpp"\n')
-        command = [self.path, *self.flags, *self.includes, "-x", "c++-header", str(header), "-o", f"{header}.gch"]
-        if subprocess.run(command, capture_output=True, text=True).returncode == 0:
-            self.includes = ["-I", str(header.parent), *self.includes]
+        source, compiled = self.work / "src.cpp", self.work / "src.o"
+        source.write_text("#include <runnel/src.hpp>\n#include <runnel/test/src.hpp>\n#include <boost/asio/impl/src.hpp>\n")
+        separate = ["-DRUNNEL_SEPARATE_COMPILATION=1", "-DBOOST_ASIO_SEPARATE_COMPILATION"]
+        command = [self.path, *self.flags, *separate, *self.includes]
+        if all(subprocess.run([*command, *what], capture_output=True, text=True).returncode == 0
+               for what in (["-x", "c++-header", str(header), "-o", f"{header}.gch"],
+                            ["-c", str(source), "-o", str(compiled)])):
+            self.includes = [*separate, "-I", str(header.parent), *self.includes]
+            self.objects = [str(compiled)]
 
     def check(self, index, program):
         directory = self.work / str(index)
         directory.mkdir()
         (directory / "main.cpp").write_text(program.body)  # that is also the name that spawn sites are printed with
-        what = ["-fsyntax-only"] if program.output is None else ["-o", "program"]
+        what = ["-fsyntax-only"] if program.output is None else [*self.objects, "-o", "program"]
         built = subprocess.run([self.path, *self.flags, *self.includes, "main.cpp", *what], cwd=directory,
                                capture_output=True, text=True)
         if built.returncode != 0:
@@ -376,7 +384,7 @@ def main():
     if not arguments.no_programs:
         with tempfile.TemporaryDirectory(prefix="runnel-docs-") as work:
             compiler = Compiler(arguments.compiler, [(root / "include").resolve(), *arguments.include], work)
-            compiler.precompile()
+            compiler.prepare()
             with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
                 wrong += filter(None, pool.map(compiler.check, range(len(programs)), programs))
 
