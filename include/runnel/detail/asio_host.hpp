@@ -286,18 +286,27 @@ class asio_host_on final : public asio_host {
       return;
     }
     at = std::min(at | (timer_wheel::tick_ns - 1), INT64_MAX - timer_wheel::tick_ns);  // one wake-up for a whole tick
+    at = std::max(at, x_rests_until);
     if (at >= x_armed_for) return;
     x_armed_for = at;
     x_timer->expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at)));
     x_timer->async_wait(timer_handler{{self(), &x_timer_slot}});
   }
+  // Where many sleep a wake-up costs more than those whom it wakes: Asio wakes another thread to wait in its place. So
+  // one that woke many is followed, from the next on, by a rest. Nobody is later by more than that.
   void timer_fired() noexcept {
+    std::int64_t at = now();
     {
       std::lock_guard hold(x_mutex);
       x_armed_for = INT64_MAX;
+      x_rests_until = x_woke_many ? at + rest_ns : at;
     }
     fifo woken;
-    core.timers.on_timer(now(), woken);
+    core.timers.on_timer(at, woken);
+    {
+      std::lock_guard hold(x_mutex);
+      x_woke_many = woken.size() >= many;
+    }
     run_here(woken);
   }
   void arm_monitor(std::int64_t after) noexcept override {
@@ -331,6 +340,10 @@ class asio_host_on final : public asio_host {
   handler_slot x_tender_slot;
   std::mutex x_mutex;  // guards the timers: Asio's are not thread-safe
   std::int64_t x_armed_for = INT64_MAX;
+  std::int64_t x_rests_until = 0;  // no wake-up before
+  bool x_woke_many = false;        // the last one
+  static constexpr std::int64_t rest_ns = 250'000;
+  static constexpr std::size_t many = 8;
   std::optional<timer_type> x_timer;
   std::optional<timer_type> x_monitor;
   std::optional<timer_type> x_tender;
