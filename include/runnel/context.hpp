@@ -89,11 +89,12 @@ class context {
   template <class Rep, class Period>
   std::pair<context, cancel_function> with_timeout(std::chrono::duration<Rep, Period> d,
                                                    std::exception_ptr cause = nullptr) const {
-    return with_deadline_ns(detail::saturating_add(detail::now_ns(), detail::to_ns(d)), std::move(cause));
+    const std::int64_t now = detail::now_ns();
+    return with_deadline_ns(detail::saturating_add(now, detail::to_ns(d)), now, std::move(cause));
   }
   std::pair<context, cancel_function> with_deadline(std::chrono::steady_clock::time_point at,
                                                     std::exception_ptr cause = nullptr) const {
-    return with_deadline_ns(detail::to_ns(at), std::move(cause));
+    return with_deadline_ns(detail::to_ns(at), detail::now_ns(), std::move(cause));
   }
   /// A child that carries a value: `ctx.with_value<user_key>(user)` is found by `ctx.value<user_key>()`, here and in
   /// everything derived. Key is a type, made for the purpose, with a member `using type = ...`; or the value's type.
@@ -150,14 +151,14 @@ class context {
   detail::context_node& node() const noexcept { return *x_node; }
   /// Takes over one use of the node.
   static context adopt(detail::context_node& node) noexcept {
-    context c(node);
-    node.release();
-    return c;
+    return context(&node);
   }
 
  private:
   explicit context(detail::context_node& node) noexcept : x_node(&node) { node.retain(); }
-  std::pair<context, cancel_function> with_deadline_ns(std::int64_t at, std::exception_ptr cause) const;
+  explicit context(detail::context_node* taken_over) noexcept : x_node(taken_over) {}
+  std::pair<context, cancel_function> with_deadline_ns(std::int64_t at, std::int64_t now,
+                                                       std::exception_ptr cause) const;
 
   detail::context_node* x_node;
 };
@@ -201,20 +202,21 @@ inline std::pair<context, cancel_function> context::with_cancel() const {
   auto* child = new detail::context_node(detail::share_values(x_node->values()));
   context ctx = adopt(*child);
   child->attach_to(*x_node);
-  return {ctx, cancel_function(*child)};
+  return {std::move(ctx), cancel_function(*child)};
 }
 
-inline std::pair<context, cancel_function> context::with_deadline_ns(std::int64_t at, std::exception_ptr cause) const {
+inline std::pair<context, cancel_function> context::with_deadline_ns(std::int64_t at, std::int64_t now,
+                                                                     std::exception_ptr cause) const {
   detail::runtime_core* runtime = detail::runtime_core::here();
   if (!runtime) throw misuse_error("runnel: a deadline needs a runtime's timers: derive it on a goroutine");
   auto* child = new detail::context_node(detail::share_values(x_node->values()));
   context ctx = adopt(*child);
   child->attach_to(*x_node, at);
-  if (at <= runtime->core.now())
+  if (at <= now)
     child->cancel(detail::level_cancel, true, cause ? std::move(cause) : detail::deadline_cause());
   else
     child->arm(runtime->timers, at, std::move(cause), runtime->core.host().share());
-  return {ctx, cancel_function(*child)};
+  return {std::move(ctx), cancel_function(*child)};
 }
 
 template <class Key>

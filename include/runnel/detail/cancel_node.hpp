@@ -121,19 +121,20 @@ class cancel_node : public member {
     orphan_children(above);
   }
 
-  // The same where the parent may die at the same time (it orphans its children under their locks).
-  void detach_from_unpinned_parent() noexcept {
-    for (;;) {
-      std::unique_lock self(x_lock);
-      if (!x_parent) break;
-      if (x_parent->x_lock.try_lock()) {
+  // The same where the parent may die at the same time (it orphans its children under their locks). Unlists a hook of
+  // this node, too, if there is one.
+  void detach_from_unpinned_parent(cancel_hook* own = nullptr) noexcept {
+    for (;; cpu_pause()) {
+      std::lock_guard self(x_lock);
+      if (own) unlink(own);
+      if (x_parent) {
+        if (!x_parent->x_lock.try_lock()) continue;
         unlink(this);
         x_parent->x_lock.unlock();
         x_parent = nullptr;
-        break;
       }
-      self.unlock();
-      cpu_pause();
+      if (!x_busy && x_members.empty()) return;  // nobody finds this node any more
+      break;
     }
     wait_until_quiet();
     orphan_children();
@@ -173,9 +174,10 @@ class cancel_node : public member {
 
   // Raises this node and everything below it, and tells every member. The first caller's reason stays.
   void cancel(std::uint8_t level, bool by_deadline, std::exception_ptr cause) noexcept {
+    if (x_level.load(std::memory_order_acquire) >= level) return;  // acquire: as after the lock
     {
       std::lock_guard hold(x_lock);
-      if (!raise(level, by_deadline, cause) || x_busy) return;
+      if (!raise(level, by_deadline, std::move(cause)) || x_busy) return;
       x_busy = true;
       x_up = nullptr;
     }
@@ -246,19 +248,20 @@ class cancel_node : public member {
     m.heard = x_level.load(std::memory_order_relaxed);
     x_members.push_back(&m);
   }
-  // Under this node's lock, or before anybody else knows the node.
-  bool raise(std::uint8_t level, bool by_deadline, const std::exception_ptr& cause) noexcept {
+  // Under this node's lock, or before anybody else knows the node. Takes the cause only if it raises a node that was
+  // not done; else it dies with the caller, who may be outside of the lock then.
+  bool raise(std::uint8_t level, bool by_deadline, std::exception_ptr&& cause) noexcept {
     auto before = x_level.load(std::memory_order_relaxed);
     if (before >= level) return false;
     if (before == level_none) {
       x_by_deadline = by_deadline;
-      x_cause = cause;  // a copy: what the caller holds dies outside of the lock
+      x_cause = std::move(cause);
     }
     x_level.store(level, std::memory_order_seq_cst);  // [raise], then heavy_fence() and the members' words
     return true;
   }
   void adopt_level(const cancel_node& from, std::uint8_t level) noexcept {
-    raise(level, from.x_by_deadline, from.x_cause);
+    raise(level, from.x_by_deadline, std::exception_ptr(from.x_cause));
   }
 
   // Contexts derived from a node that ends are done, as after Go's deferred cancel. Tasks, which their owner joins
@@ -361,7 +364,7 @@ class cancel_node : public member {
   cancel_node* enter_from(cancel_node& above, std::uint8_t level) noexcept {
     if (shielded() && level < level_kill) return nullptr;
     std::lock_guard hold(x_lock);
-    if (!raise(level, above.x_by_deadline, above.x_cause) || x_busy) return nullptr;
+    if (!raise(level, above.x_by_deadline, std::exception_ptr(above.x_cause)) || x_busy) return nullptr;
     x_busy = true;
     x_up = &above;
     return this;

@@ -45,11 +45,10 @@ class context_node final : public cancel_node, private deadline_timer {
   void release() noexcept {
     context_node* node = this;
     while (node && node->x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // acq_rel: all uses before the end
-      node->disarm();
-      node->unlist_hook(node->x_call_off);
+      node->disarm();  // a hook that fires now finds the timer disarmed, and does nothing
       context_node* root = node->x_root_use;
       if (root) root->unlist(node->x_edge);
-      node->detach_from_unpinned_parent();  // a walk that came by the edge has gone back up when this returns
+      node->detach_from_unpinned_parent(&node->x_call_off);  // a walk that came by the edge has gone back up then
       context_node* parent = node->x_parent_use;
       delete node;
       if (root) root->release();  // one call deep: a root or a branch hears no other root

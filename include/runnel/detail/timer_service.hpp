@@ -47,7 +47,7 @@ struct sleep_timer : service_timer {
 // A timer that calls somebody.
 //
 //   x_state   idle -> armed -> firing -> idle. To armed and firing under the service's lock; from firing to idle as
-//             the last touch of the thread that fires; disarm() waits for that.
+//             the last touch of the thread that fires; disarm() waits for that. Who sees it idle, acquire, may end it.
 struct callback_timer : service_timer {
   enum class state_t : std::uint8_t { idle, armed, firing };
   std::atomic<state_t> state{state_t::idle};
@@ -172,10 +172,12 @@ class timer_service {
   enum class called_off : std::uint8_t { not_armed, yes, was_the_last };
 
   called_off call_off(callback_timer& t) noexcept {
+    using enum callback_timer::state_t;
+    if (t.state.load(std::memory_order_acquire) == idle) return called_off::not_armed;  // [ended]
     park_lock::guard hold(x_lock, nullptr);
-    if (t.state.load(std::memory_order_relaxed) != callback_timer::state_t::armed) return called_off::not_armed;
+    if (t.state.load(std::memory_order_relaxed) != armed) return called_off::not_armed;
     timer_wheel::remove(t);
-    t.state.store(callback_timer::state_t::idle, std::memory_order_relaxed);
+    t.state.store(idle, std::memory_order_release);  // last touch: before [ended]
     return forget_if_idle() ? called_off::was_the_last : called_off::yes;
   }
 
