@@ -119,7 +119,7 @@ template <class Socket, class Buffers> class attempting {
  public:
   static constexpr bool is_single_step = true;
   using executor_type = typename Socket::executor_type;
-  executor_type get_executor() const { return x_socket->get_executor(); }
+  const executor_type& get_executor() const noexcept { return x_socket->get_executor(); }
 
  protected:
   attempting(Socket& s, Buffers buffers) : x_socket(&s), x_buffers(std::move(buffers)) {}

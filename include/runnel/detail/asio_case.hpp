@@ -133,9 +133,10 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
   void start(goroutine& me) noexcept override {
     try {
       asio_world& world = world_of(me);
-      std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_op.x_init, args..., world)); }, x_op.x_args);
-      x_anywhere = !operation::knows_executor || runs_anywhere(*x_executor);
-      if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]] {
+      const executor& ex = x_op.executor_in(world);
+      x_anywhere = !operation::knows_executor || runs_anywhere(ex);
+      if (!x_anywhere) x_executor.emplace(ex);
+      if (world.watches && world.begins(context_of(ex), Completion::can_fail)) [[unlikely]] {
         x_op.fail();
         return never_began();
       }

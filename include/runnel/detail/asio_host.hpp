@@ -122,7 +122,7 @@ class asio_host : public pump_host,
                   public std::enable_shared_from_this<asio_host> {
  public:
   asio_host(unsigned concurrency, runtime_options options)
-      : core(*this, *this, asio_host::now(), concurrency, std::move(options)) {}
+      : asio_world(false), core(*this, *this, asio_host::now(), concurrency, std::move(options)) {}
   virtual ~asio_host() = default;
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
@@ -144,7 +144,7 @@ class asio_host : public pump_host,
     if (core.lives() || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
     core.end();
     close_timers();
-    core.core.wait_for_injectors();
+    core.core.wait_for_visitors();
   }
   // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.
   void context_ends() noexcept {
@@ -157,16 +157,13 @@ class asio_host : public pump_host,
     close_timers();
   }
 
-  bool begins(const boost::asio::execution_context*, bool) final { return false; }
   void go_on(goroutine& g, bool in_handler) noexcept final {
-    auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
     fifo chain;
     chain.push(&g);
     bool ended = context_has_ended();
-    if (in_handler && !ended && runs_here())
-      run_here(chain);
-    else
-      core.core.schedule_all(chain);
+    if (in_handler && !ended && runs_here()) return run_here(chain);
+    auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
+    core.core.schedule_all(chain);
     // This thread may be the last that comes by.
     while (ended && core.core.anything_posted()) help();
   }

@@ -145,7 +145,7 @@ template <class X> constexpr bool points_to_stream = requires(X& x) { x->stream(
 template <class... X>
 constexpr bool any_has_executor = ((has_executor<X> || points_to_executor<X> || points_to_stream<X>) || ...);
 
-template <class X, class... More> auto executor_among(X& x, More&... more) {
+template <class X, class... More> decltype(auto) executor_among(X& x, More&... more) {
   if constexpr (has_executor<X>)
     return x.get_executor();
   else if constexpr (points_to_executor<X>)
@@ -193,8 +193,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   static constexpr bool single_step = is_single_step<Init>();
   using base = std::conditional_t<single_step, owned_operation, stepwise_operation>;
   static constexpr bool knows_executor = any_has_executor<Init, Args...>;
-  using executor =
-      decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()..., std::declval<asio_world&>()));
+  using executor = std::remove_cvref_t<decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()...,
+                                                               std::declval<asio_world&>()))>;
 
  public:
   using case_type = asio_case<asio_operation>;
@@ -214,14 +214,15 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
       throw misuse_error("runnel: this operation of Asio is a case of a select that has not ended");
     goroutine& g = goroutine_of(leaf);
     asio_world& world = world_of(g);
-    std::apply([&](auto&... args) { x_executor.emplace(executor_among(x_init, args..., world)); }, x_args);
-    x_anywhere = !knows_executor || runs_anywhere(*x_executor);
+    const executor& ex = executor_in(world);
+    x_anywhere = !knows_executor || runs_anywhere(ex);
     if (!enter_operation(g)) return stop_here(g, leaf);
     if (has_kept()) [[unlikely]] return spend_budget(g, leaf);
-    if (world.begins(context_of(*x_executor), Completion::can_fail)) [[unlikely]]
+    if (world.watches && world.begins(context_of(ex), Completion::can_fail)) [[unlikely]]
       return fail(), spend_budget(g, leaf);
     if constexpr (can_attempt<Init, Completion>)  // on a strand the goroutine must not touch the object here
       if (x_anywhere && x_init.attempt(g, x_completion)) return x_started = true, spend_budget(g, leaf);
+    if (!single_step || !x_anywhere) x_executor.emplace(ex);
     if (!this->begin(g, leaf)) {
       if constexpr (can_attempt<Init, Completion>) x_init.not_begun();
       return stop_here(g, leaf);
@@ -246,6 +247,9 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
 
  private:
   friend case_type;
+  decltype(auto) executor_in(asio_world& world) {
+    return std::apply([&](auto&... args) -> decltype(auto) { return executor_among(x_init, args..., world); }, x_args);
+  }
   // Whether it ended in a select that took another case.
   bool has_kept() const noexcept { return !x_started && (x_completion || x_failure); }
   // As new: what was kept has been taken.
@@ -378,7 +382,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
 
   Init x_init;
   std::tuple<Args...> x_args;
-  std::optional<executor> x_executor;
+  std::optional<executor> x_executor;  // where somebody has to be sent by it
   std::optional<Completion> x_completion;
   std::exception_ptr x_failure;
   boost::asio::cancellation_signal x_signal;

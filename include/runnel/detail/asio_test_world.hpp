@@ -53,7 +53,7 @@ class asio_test_world final : public asio_world,
     virtual void operator()() = 0;
   };
 
-  explicit asio_test_world(fault_count& operations) noexcept : x_operations(operations) {}
+  explicit asio_test_world(fault_count& operations) noexcept : asio_world(true), x_operations(operations) {}
   ~asio_test_world() { shutdown(); }
 
   std::size_t waiting() const noexcept { return x_handlers.size(); }

@@ -22,11 +22,13 @@ class asio_world {
   // A goroutine goes on whose operation has completed, on any thread. `in_handler`: the calling handler has nothing
   // left to do, and is on no strand, so that if its thread is of this pool it can become the pump.
   virtual void go_on(goroutine& g, bool in_handler) noexcept = 0;
-  // An operation begins on an object of that context, null if the object has none. True: it is to fail, which it can;
-  // false in the plain case. Throws if it cannot complete in this world.
-  virtual bool begins(const boost::asio::execution_context* where, bool can_fail) = 0;
+  // Of a world that watches, a test's: an operation begins on an object of that context, null if the object has none.
+  // True: it is to fail, which it can. Throws if it cannot complete in this world.
+  virtual bool begins(const boost::asio::execution_context*, bool) { return false; }
+  const bool watches;
 
  protected:
+  explicit asio_world(bool w) noexcept : watches(w) {}
   ~asio_world() = default;
 };
 

@@ -65,8 +65,12 @@ class processor_set {
   pump_host& host() noexcept { return x_host; }
   std::int64_t now() const noexcept { return x_host.now(); }
   // When nothing lives any more: nobody who woke somebody touches this set after it returns.
-  void wait_for_injectors() const noexcept {
-    while (x_injecting.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  void wait_for_visitors() const noexcept {
+    auto wait = [](const std::atomic<unsigned>& inside) {
+      while (inside.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+    };
+    wait(x_injecting);
+    for (const processor& p : x_processors) wait(p.visitors);
   }
   // Visits the goroutines that are in a queue, for reports, by their fifo_link or their list_link. It keeps the
   // processors out of their queues meanwhile, one after the other: f does little, and neither allocates nor calls
@@ -115,7 +119,7 @@ class processor_set {
       x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle_count
     }
     wake_one();
-    x_injecting.fetch_sub(1, std::memory_order_release);  // last touch: before wait_for_injectors()
+    x_injecting.fetch_sub(1, std::memory_order_release);  // last touch: before wait_for_visitors()
   }
   void inject_one(fifo_link* g) noexcept {
     fifo chain;
@@ -162,12 +166,14 @@ class processor_set {
     if (x_idle.empty()) return nullptr;
     processor* p = x_idle.back();
     x_idle.pop_back();
+    p->idle.store(false, std::memory_order_relaxed);
     x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);
     return p;
   }
   void give_back_idle(processor& p) noexcept {
     std::lock_guard hold(x_idle_lock);
     x_idle.push_back(&p);
+    p.idle.store(true, std::memory_order_relaxed);
     x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);  // [idle], then x_injected_count
   }
   void become_idle(processor& p, bool searching) noexcept {

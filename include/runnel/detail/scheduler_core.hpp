@@ -10,6 +10,7 @@
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/processor_set.hpp>
+#include <runnel/detail/rescue_monitor.hpp>
 #include <runnel/detail/steal.hpp>
 
 #include <algorithm>
@@ -21,15 +22,10 @@
 namespace runnel::detail {
 
 // Work is private to the processor that made it, until somebody could use it: a cost model decides what is worth
-// waking a thread for, and worth stealing. Work behind a goroutine that runs long is rescued by a monitor, which runs
-// only while one processor is busy and another idle.
-//
-// Invariant: while one processor is idle and another is not, the monitor is armed.
-//
-//   x_monitor_armed   true while a call of monitor() is on its way, or runs; set by who arms it
-class scheduler_core : public processor_set {
+// waking a thread for, and worth stealing.
+class scheduler_core : public rescue_monitor {
  public:
-  scheduler_core(pump_host& host, unsigned concurrency) : processor_set(host, concurrency) {
+  scheduler_core(pump_host& host, unsigned concurrency) : rescue_monitor(host, concurrency) {
     unsigned index = 0;
     for (auto& p : x_processors) {
       p.core = this;
@@ -200,6 +196,9 @@ class scheduler_core : public processor_set {
         return;
       }
     }
+    stop(p, outer, searching);
+  }
+  void stop(processor& p, processor* outer, bool searching) noexcept {
     p.current = 0;
     set_this_processor(outer);
     x_tender.pump_ends(x_host);
@@ -207,31 +206,52 @@ class scheduler_core : public processor_set {
     if (!all_idle()) ensure_monitor();
   }
 
+  // What a completed operation wakes is mostly one goroutine, which soon waits for the next: neither the clock nor a
+  // search is worth it then. False: there is more to do, and p is not idle yet.
+  template <class Run> bool run_one(processor& p, fifo_link* g) noexcept {
+    set_this_processor(&p);
+    if (any_idle()) ensure_monitor();
+    p.transfers = 0;
+    Run::goroutine(p, g);
+    if (p.unsettled) [[unlikely]] Run::settle(p);
+    p.progress.store(p.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (has_nothing_to_do(p)) return stop(p, nullptr, false), true;
+    set_this_processor(nullptr);
+    return false;
+  }
+  bool has_nothing_to_do(processor& p) const noexcept {
+    p.gate.enter();
+    bool has_next = p.run_next;
+    p.gate.leave();
+    auto is_dry = [](const processor& each) {
+      return each.backlog.load(std::memory_order_relaxed) + each.child_count.load(std::memory_order_relaxed) == 0;
+    };
+    return !has_next && p.reserve.load(std::memory_order_relaxed) == 0 && !anything_injected() &&
+           std::all_of(x_processors.begin(), x_processors.end(), is_dry);
+  }
+
  public:
-  // Runs goroutines from a thread of the pool that is not pumping, if a processor is idle; else injects them.
+  // Runs goroutines from a thread of the pool that is not pumping, if a processor is idle; else injects them. They may
+  // end the scheduler, which waits for this to return.
   template <class Run>
   void run_here(fifo& chain) noexcept {
     if (chain.empty()) return;
     processor* p = this_processor() ? nullptr : take_idle();
     if (!p) return inject(chain);
-    p->gate.enter();
-    p->append_goroutines(chain);
-    p->gate.leave();
-    pump<Run>(*p, false, false);  // the next handler is waiting, perhaps
+    p->visitors.fetch_add(1, std::memory_order_relaxed);
+    if (chain.size() > 1 || !run_one<Run>(*p, chain.pop())) {
+      p->gate.enter();
+      p->append_goroutines(chain);
+      p->gate.leave();
+      pump<Run>(*p, false, false);  // does not linger: the next handler is waiting, perhaps
+    }
+    p->visitors.fetch_sub(1, std::memory_order_release);  // last touch: before wait_for_visitors()
   }
 
   // Rescues work that is stuck behind a goroutine that runs long. Called by the host's timer.
   template <class Run>
   void monitor() noexcept {
-    if (all_idle()) {
-      x_monitor_armed.store(false, std::memory_order_seq_cst);
-      if (!all_idle()) ensure_monitor();
-      return;
-    }
-    processor* rescuer = rescue();
-    x_monitor_interval = rescuer ? shortest_interval : std::min(x_monitor_interval * 3 / 2, longest_interval);
-    x_host.arm_monitor(x_monitor_interval);
-    if (rescuer) pump<Run>(*rescuer, false);
+    if (processor* rescuer = look()) pump<Run>(*rescuer, false);
   }
 
   // Gives memory back while all are idle. Called by the host.
@@ -246,8 +266,6 @@ class scheduler_core : public processor_set {
   static constexpr std::int64_t oldest_every = 1'000'000;    // ns; then the oldest of those that have not begun begins
   static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
   static constexpr std::int64_t search_spin = 4'000;         // ns
-  static constexpr std::int64_t shortest_interval = 500'000; // of the monitor, ns
-  static constexpr std::int64_t longest_interval = 10'000'000;
 
   processor* here() const noexcept {
     processor* p = this_processor();
@@ -325,38 +343,6 @@ class scheduler_core : public processor_set {
            x_cost.worth_stealing(victim.backlog.load(std::memory_order_relaxed));
   }
 
-  // Finds a processor that is stuck with work behind it, and moves some of it to an idle one.
-  processor* rescue() noexcept {
-    std::int64_t at = now();
-    for (auto& victim : x_processors) {
-      auto progress = victim.progress.load(std::memory_order_relaxed);
-      auto resumes = progress - std::exchange(victim.seen_progress, progress);
-      auto elapsed = at - std::exchange(victim.seen_at, at);
-      if (elapsed / (resumes + 1) < cost_model::coarse_ns) continue;
-      processor* rescuer = take_idle();
-      if (!rescuer) return nullptr;
-      if (rescuer == &victim) {
-        become_idle(*rescuer, false);
-        continue;
-      }
-      if (runnable_item rescued = steal_from(victim, *rescuer, true)) {
-        rescuer->gate.enter();
-        rescuer->put_back(rescued);
-        rescuer->gate.leave();
-        return rescuer;
-      }
-      become_idle(*rescuer, false);
-    }
-    return nullptr;
-  }
-
-  void ensure_monitor() noexcept {
-    if (x_concurrency == 1 || x_monitor_armed.load(std::memory_order_relaxed)) return;
-    if (x_monitor_armed.exchange(true, std::memory_order_seq_cst)) return;
-    x_monitor_interval = shortest_interval;
-    x_host.arm_monitor(shortest_interval);
-  }
-
   fifo_link* take_injected(processor& p) noexcept {
     fifo share = processor_set::take_injected();
     fifo_link* first = share.pop();
@@ -391,8 +377,6 @@ class scheduler_core : public processor_set {
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
   cost_model x_cost;
-  std::atomic<bool> x_monitor_armed{false};
-  std::int64_t x_monitor_interval = shortest_interval;  // the monitor's alone: one is armed at a time
   run_observer* x_observer = nullptr;
   frame_tender x_tender;
 };

@@ -217,7 +217,7 @@ class test_run {
     x_host->asio_here().close();
     if (nobody()) {
       core.end();
-      core.core.wait_for_injectors();
+      core.core.wait_for_visitors();
     } else {
       std::fprintf(stderr, "%s\n", test_report(*x_host, "not even a kill ends what is left of a test run").c_str());
       static auto& left_alone = *new std::vector<std::shared_ptr<test_host>>;  // what is left refers to it
