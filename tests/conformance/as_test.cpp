@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Streams by rule number, under many schedules, cancelled, killed and out of memory at each place.
+#include <runnel/adopt.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/async.hpp>
 #include <runnel/async_stream.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/sleep.hpp>
 #include <runnel/test.hpp>
@@ -12,7 +14,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <coroutine>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -140,7 +144,8 @@ TEST(as, a_dead_streams_tasks_are_joined_by_the_scope) {
   everywhere(body, [&] { must(c.alive == 0); });
 }
 
-// Inputs from a channel: while the stream waits for one it delivers what has ended.
+// Inputs from a channel: while the stream waits for one it delivers what has ended. AS-16: nor is the last one lost, which
+// comes with the end.
 TEST(as, a_stream_over_a_channel) {
   counts c;
   auto body = [&]() -> rn::task<> {
@@ -175,7 +180,7 @@ TEST(as, map_and_for_each) {
   everywhere(body, [&] { must(c.alive == 0 && c.most <= 2); });
 }
 
-// AS-02: nothing runs before the first demand.
+// AS-02, AS-C01: nothing runs before the first demand.
 // AS-12: while nobody asks, running tasks go on, and nothing is started.
 TEST(as, nothing_is_pulled_without_demand) {
   in_virtual_time([]() -> rn::task<> {
@@ -251,6 +256,96 @@ TEST(as, failures) {
       threw = true;
     }
     must(threw && c.alive == 0 && rn::test::elapsed() == began);
+  });
+}
+
+rn::task<int> outlived_by_its_own(int& alive) {
+  auto own = rn::async([](int& n) -> rn::task<> {
+    ++n;
+    co_await rn::shield(rn::sleep(10s));
+    --n;
+  }, std::ref(alive));
+  co_await rn::sleep(1s);
+  (void)own.ignore();
+  co_return 1;
+}
+// AS-08: a result counts when its task has ended, which is when what it has started has; and it counts though the time was
+// up meanwhile.
+TEST(as, a_result_counts_when_its_task_has_ended) {
+  in_virtual_time([]() -> rn::task<> {
+    int alive = 0;
+    auto work = [&](int) { return outlived_by_its_own(alive); };
+    auto items = rn::async_stream(std::vector{1}, rn::timeout(2s), work);
+    auto r = co_await items.next();
+    must(r->ok() && r->value() == 1 && alive == 0 && rn::test::elapsed() == 10s);
+  });
+}
+
+// Ignores cancel and kill; who has the handle ends it.
+struct never_mind {
+  std::coroutine_handle<>& handle;
+  explicit never_mind(std::coroutine_handle<>& h) noexcept : handle(h) {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> h) const noexcept { handle = h; }
+  void await_resume() const noexcept {}
+};
+// AS-04, AS-C03: a task that has been killed has its place until it is gone.
+TEST(as, a_killed_task_that_does_not_end_keeps_its_place) {
+  in_virtual_time([]() -> rn::task<> {
+    counts c;
+    std::coroutine_handle<> stuck;
+    auto work = [&](int n) -> rn::task<int> {
+      in_task here(c);
+      if (n == 0) co_await rn::adopt(never_mind(stuck));
+      co_return n;
+    };
+    auto release = rn::async([](std::coroutine_handle<>& h, counts& of) -> rn::task<> {
+      co_await rn::sleep(10s);
+      must(of.pulled == 1 && of.alive == 1);
+      h.resume();
+    }, std::ref(stuck), std::ref(c));
+    auto items = rn::async_stream(numbers(c, 3), rn::max_concurrency(1), rn::timeout(2s), rn::kill_on_timeout, work);
+    auto first = co_await items.next();
+    must(first && rn::test::elapsed() == 10s && c.most == 1);
+    auto rest = co_await items.collect();
+    must(rest.size() == 2 && c.most == 1 && c.alive == 0);
+    co_await release.await();
+  });
+}
+
+// AS-05, AS-07, AS-17: fewer places than inputs, as many, and more; the slowest first; one that fails.
+TEST(as, the_order_is_that_of_the_inputs_whatever_the_limit) {
+  for (int limit = 1; limit <= 6; ++limit)
+    in_virtual_time([limit]() -> rn::task<> {
+      counts c;
+      std::vector<int> inputs{4, 3, -1, 1};
+      auto items = rn::async_stream(inputs, rn::max_concurrency(limit), sleeper(c));
+      std::vector<int> got, failed;
+      while (auto r = co_await items.next()) (r->ok() ? got : failed).push_back(r->input());
+      must(got == std::vector{4, 3, 1} && failed == std::vector{-1});
+      must(c.most == std::min(limit, 3) && rn::test::elapsed() == (limit == 1 ? 8s : 4s));
+    });
+}
+
+// AS-02, PR-12: a task has the values of who made the stream.
+struct user {
+  using type = int;
+};
+TEST(as, tasks_have_the_values_of_who_made_the_stream) {
+  in_virtual_time([]() -> rn::task<> {
+    auto who = [](int) {
+      const int* id = rn::this_context().value<user>();
+      return id ? *id : 0;
+    };
+    auto read = [&]() -> rn::task<int> {
+      auto items = rn::async_stream(std::vector{1}, who);
+      auto inside = [&]() -> rn::task<int> {
+        auto r = co_await items.next();
+        co_return r->value();
+      };
+      co_return co_await rn::with_value<user>(6, inside());
+    };
+    must(co_await rn::with_value<user>(5, read()) == 5);
   });
 }
 

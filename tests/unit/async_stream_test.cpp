@@ -192,6 +192,24 @@ TEST(async_stream, a_first_demand_fills_it_and_no_more) {
   });
 }
 
+// AS-C04: without max_concurrency there is a place for each processor.
+TEST(async_stream, there_are_as_many_places_as_processors_unless_told) {
+  for (int n : {1, 3}) {
+    checked_runtime rt(n);
+    rt.run([&]() -> rn::task<> {
+      int pulled = 0;
+      auto source = [&]() -> std::optional<int> { return pulled++; };
+      auto work = [](int i) -> rn::task<> {
+        if (i > 0) co_await rn::sleep(1h);
+      };
+      auto items = rn::async_stream(source, work);
+      (void)co_await items.next();
+      EXPECT_EQ(pulled, n);
+      co_await items.close();
+    });
+  }
+}
+
 TEST(async_stream, a_task_that_fails_is_an_item_that_names_its_input) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     std::vector<std::string> inputs{"a", "bad", "c"};
@@ -400,6 +418,7 @@ TEST(async_stream, inputs_from_a_channel_are_received_while_results_come) {
   });
 }
 
+// AS-01
 TEST(async_stream, options_are_checked_when_it_is_built) {
   EXPECT_THROW(rn::max_concurrency(0), rn::misuse_error);
   EXPECT_THROW(rn::max_concurrency(-1), rn::misuse_error);
