@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <source_location>
@@ -453,6 +454,117 @@ TEST(tsk, a_task_may_be_made_completed) {
   };
   everywhere(body, [&] { must(element::alive() == 0); });
   (void)rn::completed(1);  // from anywhere
+}
+
+// TSK-13, where the task has failed already, or fails later: the error is told to nobody who has not asked.
+TEST(tsk, an_ignored_task_that_fails_disturbs_nobody) {
+  in_virtual_time([]() -> rn::task<> {
+    auto failed = rn::async(fail_after, 1s);
+    co_await rn::sleep(2s);
+    auto r = failed.ignore();
+    must(r && r->error());
+    auto fails = rn::async(fail_after, 1s);
+    must(!fails.ignore());
+    co_await rn::sleep(2s);
+    must(!rn::this_context().is_done());
+  });
+}
+
+// TSK-07 as DESIGN 4 has it: who returns does not stop a task whose handle is elsewhere, nor one that it has ignored, and
+// has ended when they have.
+TEST(tsk, an_owner_that_returns_waits_for_tasks_whose_handles_it_has_not) {
+  in_virtual_time([]() -> rn::task<> {
+    int ended = 0;
+    rn::chan<rn::join_handle<>> handles(1);
+    auto works = [](int& n) -> rn::task<> {
+      co_await rn::sleep(5s);
+      ++n;
+    };
+    auto owner = [&works, &handles](int& n) -> rn::task<> {
+      auto given_away = rn::async(works, std::ref(n));
+      co_await handles.send(std::move(given_away));
+      auto ignored = rn::async(works, std::ref(n));
+      (void)ignored.ignore();
+    };
+    auto t = rn::async(owner, std::ref(ended));
+    auto handle = co_await handles.recv();
+    co_await t.await();
+    must(ended == 2 && rn::test::elapsed() == 5s);
+    co_await handle->await();
+  });
+}
+
+// TSK-C02, as the error table has it: what the task ended with is thrown at the await, and uncaught ends who awaits with
+// the same. Others of the scope do not hear of it.
+TEST(tsk, an_error_goes_up_by_awaits_and_nowhere_else) {
+  in_virtual_time([]() -> rn::task<> {
+    auto owner = []() -> rn::task<int> {
+      auto inner = rn::async(fail_after, 1s);
+      co_return co_await inner.await();
+    };
+    auto sibling = rn::async(after, 10s, 4);
+    auto t = rn::async(owner);
+    co_await rn::sleep(2s);
+    must(t.done() && !sibling.done() && !rn::this_context().is_done());
+    auto r = co_await rn::as_result(t.await());
+    bool same = false;
+    try {
+      std::rethrow_exception(r.error());
+    } catch (const std::runtime_error& e) {
+      same = e.what() == std::string("failed");
+    }
+    must(same && co_await sibling.await() == 4);
+    auto cancelled = rn::async([]() -> rn::task<> {
+      auto inner = rn::async(after, 1h, 1);
+      inner.cancel();
+      (void)co_await inner.await();
+    });
+    bool canceled = false;
+    try {
+      co_await cancelled.await();
+    } catch (const rn::canceled&) {
+      canceled = true;
+    }
+    must(canceled);
+  });
+}
+
+// TSK-11: a value or an error that was there before the kill is told; who was cancelled before ended as asked; and what has
+// been taken is not there a second time.
+TEST(tsk, shutdown_of_a_task_that_has_ended) {
+  in_virtual_time([]() -> rn::task<> {
+    auto done = rn::async(after, 1s, 7);
+    auto failed = rn::async(fail_after, 1s);
+    auto cancelled = rn::async(after, 1h, 1);
+    co_await rn::sleep(2s);
+    cancelled.cancel();
+    co_await rn::test::wait_idle();
+    auto a = co_await done.shutdown(rn::kill);
+    must(std::move(a).value() == 7);
+    auto b = co_await failed.shutdown(5s);
+    must(b.error() != nullptr);
+    auto c = co_await cancelled.shutdown(5s);
+    must(c.canceled() && rn::test::elapsed() == 2s);
+    bool refused = false;
+    try {
+      (void)co_await done.shutdown(5s);
+    } catch (const rn::misuse_error&) {
+      refused = true;
+    }
+    must(refused);
+  });
+}
+
+// TSK-14
+TEST(tsk, a_completed_task_answers_every_question_at_once) {
+  in_virtual_time([]() -> rn::task<> {
+    auto a = rn::completed(4);
+    auto r = co_await a.await_for(1s);
+    must(r && std::move(*r).value() == 4);
+    auto b = rn::completed(5);
+    auto s = co_await b.shutdown(1s);
+    must(std::move(s).value() == 5 && rn::test::elapsed() == 0s);
+  });
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -144,7 +145,8 @@ TEST(tsv, beyond_max_children_a_task_is_refused_and_a_place_is_free_when_its_tas
                  "runnel: a task is refused: there are max_children already");
   });
 }
-// The same under many schedules, also where the supervisor has yet to hear of the end.
+// The same under many schedules, also where the supervisor has yet to hear of the end. PR-09: what an end frees is free
+// when it is told.
 TEST(tsv, who_has_heard_of_an_end_can_have_the_place) {
   auto body = []() -> rn::task<> {
     rn::task_supervisor sup(rn::max_children(1));
@@ -193,6 +195,26 @@ TEST(tsv, what_start_child_starts_is_restarted_as_told_and_its_errors_are_heard)
     EXPECT_EQ(told, (std::vector<std::string>{"attempt 1", "attempt 2", "failed"}));
     EXPECT_EQ(sup.count_children().specs, 0u);
   });
+}
+
+// TSK-15: nobody waits for it, so its error is told, once, with the place where it was started; a normal end, and one that
+// was asked for, are not.
+TEST(tsv, of_what_start_child_starts_errors_are_told_with_their_place_and_nothing_else_is) {
+  int alive = 0;
+  std::vector<std::string> told;
+  auto hear = [&](const rn::goroutine_error& e) { told.push_back(what(e.error) + "@" + std::to_string(e.where.line())); };
+  std::string expected;
+  in_one(rn::task_supervisor(rn::on_error(hear)), [&](rn::task_supervisor& sup) -> rn::task<> {
+    (void)co_await sup.start_child(give_after, 1ms, 1, std::ref(alive));
+    expected = "failed@" + std::to_string(std::source_location::current().line() + 1);
+    (void)co_await sup.start_child(fail_after, 1ms, std::ref(alive));
+    auto asked = co_await sup.start_child(give_after, 1h, 1, std::ref(alive));
+    (void)co_await sup.start_child(give_after, 1h, 1, std::ref(alive));
+    co_await rn::sleep(10ms);
+    (void)co_await sup.terminate_child(asked.number());
+    EXPECT_EQ(sup.count(), 1u) << "and none of them was started again";
+  });
+  EXPECT_EQ(told, std::vector{expected});
 }
 
 // TSV-05, DYN-05
@@ -312,7 +334,7 @@ TEST(tsv, as_a_child_it_is_started_again_empty_and_its_tasks_have_been_cancelled
   });
 }
 
-// TSK-16: who asks is known by what its context carries.
+// TSK-16, PR-12: who asks is known by what its context carries.
 struct request_id {
   using type = int;
 };

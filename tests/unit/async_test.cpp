@@ -336,6 +336,7 @@ TEST(async, dropping_a_handle_cancels_the_task_and_the_goroutine_joins_it_at_its
   });
 }
 
+// TSK-07
 TEST(async, a_handle_that_has_moved_away_is_not_cancelled_by_the_end_of_the_goroutine_which_waits_for_the_task) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     rn::chan<rn::join_handle<int>> handles(1);
