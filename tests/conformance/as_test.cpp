@@ -11,6 +11,7 @@
 #include <runnel/test.hpp>
 #include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
+#include <support/never_mind.hpp>
 
 #include <gtest/gtest.h>
 
@@ -30,6 +31,7 @@ namespace {
 
 namespace rn = runnel;
 using namespace std::chrono_literals;
+using runnel_test::never_mind;
 
 void must(bool holds, std::source_location where = std::source_location::current()) {
   if (!holds) throw std::logic_error("does not hold: line " + std::to_string(where.line()));
@@ -281,14 +283,6 @@ TEST(as, a_result_counts_when_its_task_has_ended) {
   });
 }
 
-// Ignores cancel and kill; who has the handle ends it.
-struct never_mind {
-  std::coroutine_handle<>& handle;
-  explicit never_mind(std::coroutine_handle<>& h) noexcept : handle(h) {}
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> h) const noexcept { handle = h; }
-  void await_resume() const noexcept {}
-};
 // AS-04, AS-C03: a task that has been killed has its place until it is gone.
 TEST(as, a_killed_task_that_does_not_end_keeps_its_place) {
   in_virtual_time([]() -> rn::task<> {

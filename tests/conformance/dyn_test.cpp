@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 // DYN: dynamic supervisors, by rule number, in virtual time. DYN-03 (extra arguments) is what std::ref and captures are.
+#include <runnel/adopt.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/otp/dynamic_supervisor.hpp>
 #include <runnel/otp/supervisor.hpp>
 #include <runnel/this_task.hpp>
+#include <support/never_mind.hpp>
 #include <support/supervised.hpp>
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
+#include <coroutine>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -188,7 +191,48 @@ TEST(dyn, a_child_is_terminated_by_its_number_also_between_restarts) {
   });
 }
 
-// DYN-07
+// DYN-06, SUP-08: terminated, each has the time that it was given.
+TEST(dyn, a_child_that_is_terminated_has_its_own_grace) {
+  world w;
+  in_one(rn::dynamic_supervisor(), [&](rn::dynamic_supervisor& sup) -> rn::task<> {
+    struct row {
+      rn::shutdown grace;
+      std::chrono::nanoseconds takes;
+    };
+    for (const row& r : {row{rn::shutdown(rn::kill), 0s}, row{rn::shutdown(1s), 1s}, row{rn::shutdown(10s), 3s},
+                         row{rn::shutdown(rn::infinite), 3s}}) {
+      auto x = co_await sup.start_child(r.grace, obey, std::ref(w), std::string("x"));
+      co_await w.tell("x", "die slowly");
+      auto before = rn::test::elapsed();
+      EXPECT_EQ(co_await sup.terminate_child(x.number()), child_outcome::ok);
+      EXPECT_EQ(rn::test::elapsed() - before, r.takes);
+      EXPECT_EQ(w.take(), "+x -x") << "it is not started again";
+      EXPECT_EQ(co_await sup.terminate_child(x.number()), child_outcome::not_found);
+    }
+  });
+}
+
+// DYN-C01 as DESIGN 4 has it: who is not ended by a kill is waited for, and has its place until then.
+TEST(dyn, a_child_that_does_not_end_is_waited_for_and_keeps_its_place) {
+  testing::internal::CaptureStderr();
+  in_one(rn::dynamic_supervisor(rn::max_children(1)), [&](rn::dynamic_supervisor& sup) -> rn::task<> {
+    std::coroutine_handle<> stuck;
+    auto ignores = [](std::coroutine_handle<>& h) -> rn::task<> { co_await rn::adopt(never_mind(h)); };
+    auto x = co_await sup.start_child(rn::shutdown(rn::kill), ignores, std::ref(stuck));
+    co_await rn::test::wait_idle();
+    auto terminated = sup.terminate_child(x.number());
+    auto next = sup.start_child([] {});
+    co_await rn::sleep(30s);
+    EXPECT_EQ(sup.which_children().at(0).state, child_state::stopping);
+    EXPECT_EQ(sup.count_children().active, 1u);
+    stuck.resume();
+    EXPECT_EQ(co_await std::move(terminated), child_outcome::ok);
+    EXPECT_TRUE(co_await std::move(next));
+  });
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("has not ended"), std::string::npos);
+}
+
+// DYN-07, SUP-C05
 TEST(dyn, what_a_temporary_child_was_given_is_not_kept) {
   auto given = std::make_shared<int>(1);
   in_one(rn::dynamic_supervisor(), [&](rn::dynamic_supervisor& sup) -> rn::task<> {

@@ -133,6 +133,38 @@ TEST(sup, children_are_added_behind_the_others) {
   });
 }
 
+// SUP-C01: one after another, in the order of the calls, each when the one before is done.
+TEST(sup, requests_are_done_one_at_a_time) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    auto slow = [](world& in) -> rn::task<> {
+      in.say("begins");
+      co_await rn::sleep(2s);
+      co_await rn::ready();
+      co_await obey(in, "d");
+    };
+    rn::supervisor sup = abc(w, rn::one_for_one);
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      w.take();
+      auto first = sup.start_child("d", rn::wait_ready(5s), slow, std::ref(w));
+      auto second = sup.terminate_child("c");
+      auto third = sup.start_child("e", obey, std::ref(w), std::string("e"));
+      co_await rn::test::wait_idle();
+      co_await w.tell("a", "throw");
+      EXPECT_EQ(w.take(), "begins -a") << "an end waits for the request as well";
+      EXPECT_EQ(co_await std::move(third), child_outcome::ok);
+      EXPECT_EQ(rn::test::elapsed(), 2s);
+      EXPECT_EQ(co_await std::move(first), child_outcome::ok);
+      EXPECT_EQ(co_await std::move(second), child_outcome::ok);
+      co_await rn::test::wait_idle();
+      std::string said = w.take();
+      EXPECT_LT(said.find("+d"), said.find("-c")) << said;
+      EXPECT_LT(said.find("-c"), said.find("+e")) << said;
+      EXPECT_NE(said.find("+a"), std::string::npos) << said;
+    });
+  });
+}
+
 // SUP-30
 TEST(sup, terminate_restart_and_delete_in_each_state) {
   rn::test::run([]() -> rn::task<> {

@@ -161,6 +161,29 @@ TEST(sup, the_restart_that_is_too_many_ends_all_and_tells_why) {
   });
 }
 
+// SUP-16, SUP-18: whatever the strategy.
+TEST(sup, a_second_failure_in_the_window_of_one_restart_ends_all) {
+  struct row {
+    rn::supervision_strategy strategy;
+    const char* said;
+  };
+  for (const row& r : {row{rn::one_for_one, "+a +b +c -b +b -b -c -a"},
+                       row{rn::rest_for_one, "+a +b +c -b -c +b +c -b -c -a"},
+                       row{rn::one_for_all, "+a +b +c -b -c -a +a +b +c -b -c -a"}})
+    rn::test::run([&]() -> rn::task<> {
+      world w;
+      rn::supervisor sup = abc(w, r.strategy, rn::max_restarts(1, 5s));
+      auto body = [&]() -> rn::task<> {
+        co_await w.tell("b", "throw");
+        EXPECT_TRUE(sup.is_running());
+        co_await w.tell("b", "throw");
+        EXPECT_FALSE(sup.is_running());
+      };
+      EXPECT_TRUE(as<rn::restart_limit_error>(co_await error_of_run(while_it_runs(sup, body))));
+      EXPECT_EQ(w.take(), r.said);
+    });
+}
+
 // SUP-16
 TEST(sup, no_restarts_at_all) {
   rn::test::run([]() -> rn::task<> {

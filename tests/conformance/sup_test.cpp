@@ -7,6 +7,7 @@
 #include <runnel/chan.hpp>
 #include <runnel/otp/supervisor.hpp>
 #include <support/checked_runtime.hpp>
+#include <support/never_mind.hpp>
 #include <support/supervised.hpp>
 #include <support/until.hpp>
 
@@ -26,15 +27,6 @@ namespace rn = runnel;
 using namespace std::chrono_literals;
 using namespace runnel_test;
 using rn::child_outcome;
-
-// Ignores cancellation, and leaves its handle to who ends it.
-struct never_mind {
-  std::coroutine_handle<>& handle;
-  explicit never_mind(std::coroutine_handle<>& h) noexcept : handle(h) {}
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> h) const noexcept { handle = h; }
-  void await_resume() const noexcept {}
-};
 
 // ---- Specifications ----
 
@@ -72,7 +64,7 @@ TEST(sup, what_cannot_be_a_child_is_refused_before_anything_starts) {
   sup.child("still fine", nothing);
 }
 
-// SUP-01
+// SUP-01, SUP-C05
 TEST(sup, functions_and_arguments_are_copied_into_each_start) {
   rn::test::run([]() -> rn::task<> {
     std::vector<std::string> seen;
@@ -241,6 +233,59 @@ TEST(sup, a_child_that_does_not_end_delays_and_is_reported) {
   std::string said = testing::internal::GetCapturedStderr();
   EXPECT_NE(said.find("runnel: child \"x\" has not ended 5 s after it was killed"), std::string::npos) << said;
   EXPECT_EQ(said.find("has not ended"), said.rfind("has not ended")) << "once";
+}
+
+// SUP-C03 as DESIGN 4 has it: there are never two of one child.
+TEST(sup, a_child_that_does_not_end_is_not_replaced_before_it_has) {
+  testing::internal::CaptureStderr();
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    std::coroutine_handle<> stuck;
+    int starts = 0;
+    auto ignores = [](std::coroutine_handle<>& h, int& n) -> rn::task<> {
+      if (++n == 1) co_await rn::adopt(never_mind(h));
+      co_await rn::done();
+    };
+    rn::supervisor sup(rn::one_for_all);
+    sup.child("x", rn::shutdown(1s), ignores, std::ref(stuck), std::ref(starts))
+        .child("a", obey, std::ref(w), std::string("a"));
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      co_await w.tell("a", "throw");
+      co_await rn::sleep(30s);
+      EXPECT_EQ(states(sup), "x:stopping a:restarting");
+      EXPECT_EQ(w.take(), "+a -a");
+      EXPECT_EQ(starts, 1);
+      stuck.resume();
+      co_await rn::test::wait_idle();
+      EXPECT_EQ(states(sup), "x:running a:running");
+      EXPECT_EQ(w.take(), "+a");
+      EXPECT_EQ(starts, 2);
+    });
+  });
+  std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("child \"x\" has not ended"), std::string::npos) << said;
+}
+
+// SUP-09, SUP-12: a crash in a branch is the branch's, and a tree is stopped from its last leaf on.
+TEST(sup, a_tree_is_started_and_stopped_in_order_and_a_crash_stays_in_its_branch) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    rn::supervisor left(rn::one_for_all), right(rn::one_for_one);
+    for (const char* name : {"a", "b"}) left.child(name, obey, std::ref(w), std::string(name));
+    right.child("c", obey, std::ref(w), std::string("c"));
+    rn::supervisor top(rn::one_for_all);
+    top.child("left", std::move(left)).child("right", std::move(right)).child("z", obey, std::ref(w), std::string("z"));
+    co_await while_it_runs(top, [&]() -> rn::task<> {
+      EXPECT_EQ(w.take(), "+a +b +c +z");
+      co_await w.tell("b", "throw");
+      EXPECT_EQ(w.take(), "-b -a +a +b");
+      co_await w.tell("z", "throw");
+      EXPECT_EQ(w.take(), "-z -c -b -a +a +b +c +z");
+      co_await w.tell("b", "die slowly");
+    });
+    EXPECT_EQ(w.take(), "-z -c -b -a");
+    EXPECT_EQ(rn::test::elapsed(), 3s);
+  });
 }
 
 // SUP-08
