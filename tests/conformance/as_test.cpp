@@ -153,10 +153,12 @@ TEST(as, a_stream_over_a_channel) {
   auto body = [&]() -> rn::task<> {
     c = counts();
     rn::chan<int> ch(0);
-    auto feeder = rn::async([](rn::chan<int> to) -> rn::task<> {
-      for (int i = 0; i < 3; ++i) co_await to.send(i);
-      to.close();
-    }, ch);
+    auto feeder = rn::async(
+        [](rn::chan<int> to) -> rn::task<> {
+          for (int i = 0; i < 3; ++i) co_await to.send(i);
+          to.close();
+        },
+        ch);
     auto items = rn::async_stream(ch, rn::max_concurrency(2), sleeper(c));
     for (int i = 0; i < 3; ++i) {
       auto r = co_await items.next();
@@ -262,11 +264,13 @@ TEST(as, failures) {
 }
 
 rn::task<int> outlived_by_its_own(int& alive) {
-  auto own = rn::async([](int& n) -> rn::task<> {
-    ++n;
-    co_await rn::shield(rn::sleep(10s));
-    --n;
-  }, std::ref(alive));
+  auto own = rn::async(
+      [](int& n) -> rn::task<> {
+        ++n;
+        co_await rn::shield(rn::sleep(10s));
+        --n;
+      },
+      std::ref(alive));
   co_await rn::sleep(1s);
   (void)own.ignore();
   co_return 1;
@@ -293,11 +297,13 @@ TEST(as, a_killed_task_that_does_not_end_keeps_its_place) {
       if (n == 0) co_await rn::adopt(never_mind(stuck));
       co_return n;
     };
-    auto release = rn::async([](std::coroutine_handle<>& h, counts& of) -> rn::task<> {
-      co_await rn::sleep(10s);
-      must(of.pulled == 1 && of.alive == 1);
-      h.resume();
-    }, std::ref(stuck), std::ref(c));
+    auto release = rn::async(
+        [](std::coroutine_handle<>& h, counts& of) -> rn::task<> {
+          co_await rn::sleep(10s);
+          must(of.pulled == 1 && of.alive == 1);
+          h.resume();
+        },
+        std::ref(stuck), std::ref(c));
     auto items = rn::async_stream(numbers(c, 3), rn::max_concurrency(1), rn::timeout(2s), rn::kill_on_timeout, work);
     auto first = co_await items.next();
     must(first && rn::test::elapsed() == 10s && c.most == 1);
@@ -315,7 +321,10 @@ TEST(as, the_order_is_that_of_the_inputs_whatever_the_limit) {
       std::vector<int> inputs{4, 3, -1, 1};
       auto items = rn::async_stream(inputs, rn::max_concurrency(limit), sleeper(c));
       std::vector<int> got, failed;
-      while (auto r = co_await items.next()) (r->ok() ? got : failed).push_back(r->input());
+      while (auto r = co_await items.next()) {
+        auto& with = r->ok() ? got : failed;
+        with.push_back(r->input());
+      }
       must(got == std::vector{4, 3, 1} && failed == std::vector{-1});
       must(c.most == std::min(limit, 3) && rn::test::elapsed() == (limit == 1 ? 8s : 4s));
     });

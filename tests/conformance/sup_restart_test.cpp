@@ -167,9 +167,9 @@ TEST(sup, a_second_failure_in_the_window_of_one_restart_ends_all) {
     rn::supervision_strategy strategy;
     const char* said;
   };
-  for (const row& r : {row{rn::one_for_one, "+a +b +c -b +b -b -c -a"},
-                       row{rn::rest_for_one, "+a +b +c -b -c +b +c -b -c -a"},
-                       row{rn::one_for_all, "+a +b +c -b -c -a +a +b +c -b -c -a"}})
+  for (const row& r :
+       {row{rn::one_for_one, "+a +b +c -b +b -b -c -a"}, row{rn::rest_for_one, "+a +b +c -b -c +b +c -b -c -a"},
+        row{rn::one_for_all, "+a +b +c -b -c -a +a +b +c -b -c -a"}})
     rn::test::run([&]() -> rn::task<> {
       world w;
       rn::supervisor sup = abc(w, r.strategy, rn::max_restarts(1, 5s));

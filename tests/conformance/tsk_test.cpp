@@ -513,7 +513,8 @@ TEST(tsk, an_error_goes_up_by_awaits_and_nowhere_else) {
     } catch (const std::runtime_error& e) {
       same = e.what() == std::string("failed");
     }
-    must(same && co_await sibling.await() == 4);
+    int of_sibling = co_await sibling.await();
+    must(same && of_sibling == 4);
     auto cancelled = rn::async([]() -> rn::task<> {
       auto inner = rn::async(after, 1h, 1);
       inner.cancel();

@@ -202,7 +202,9 @@ TEST(tsv, what_start_child_starts_is_restarted_as_told_and_its_errors_are_heard)
 TEST(tsv, of_what_start_child_starts_errors_are_told_with_their_place_and_nothing_else_is) {
   int alive = 0;
   std::vector<std::string> told;
-  auto hear = [&](const rn::goroutine_error& e) { told.push_back(what(e.error) + "@" + std::to_string(e.where.line())); };
+  auto hear = [&](const rn::goroutine_error& e) {
+    told.push_back(what(e.error) + "@" + std::to_string(e.where.line()));
+  };
   std::string expected;
   in_one(rn::task_supervisor(rn::on_error(hear)), [&](rn::task_supervisor& sup) -> rn::task<> {
     (void)co_await sup.start_child(give_after, 1ms, 1, std::ref(alive));
