@@ -52,7 +52,7 @@ rn::task<> echo(rn::chan<T> from, rn::chan<T> to) {
   while (auto v = co_await from.recv()) co_await to.send(rn::moved(*v));
 }
 
-// GEN-08, GEN-09: move-only, without a default, through a waiting receiver, a waiting sender and a buffer.
+// GEN-08, GEN-09, PR-13: move-only, without a default, through a waiting receiver, a waiting sender and a buffer.
 TEST_F(chan_values, move_only_elements_without_a_default_pass) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     for (int capacity : {0, 3}) {

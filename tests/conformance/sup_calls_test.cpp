@@ -224,6 +224,18 @@ TEST(sup, children_are_counted_by_kind_and_life) {
       EXPECT_EQ(n.workers, 3u);
       EXPECT_EQ(n.supervisors, 1u);
       EXPECT_TRUE(sup.which_children()[3].is_supervisor);
+      EXPECT_EQ(co_await sup.delete_child("b"), child_outcome::ok);
+      for (auto policy : {rn::transient, rn::temporary}) {
+        bool kept = policy == rn::transient;
+        auto deleted = kept ? child_outcome::ok : child_outcome::not_found;
+        EXPECT_EQ(co_await sup.start_child("x", policy, obey, std::ref(w), std::string("x")), child_outcome::ok);
+        n = sup.count_children();
+        EXPECT_EQ(n.specs * 1000 + n.active * 100 + n.workers * 10 + n.supervisors, 4431u);
+        co_await w.tell("x", "return");
+        n = sup.count_children();
+        EXPECT_EQ(n.specs * 1000 + n.active * 100 + n.workers * 10 + n.supervisors, kept ? 4331u : 3321u);
+        EXPECT_EQ(co_await sup.delete_child("x"), deleted);
+      }
     });
     EXPECT_EQ(sup.count_children().specs, 0u);
   });
