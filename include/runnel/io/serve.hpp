@@ -12,6 +12,7 @@
 #include <runnel/errgroup.hpp>
 #include <runnel/error.hpp>
 #include <runnel/io/use_task.hpp>
+#include <runnel/result.hpp>
 #include <runnel/sleep.hpp>
 #include <runnel/sync/semaphore.hpp>
 #include <runnel/task.hpp>
@@ -85,6 +86,29 @@ task<> accept_each(Acceptor& acceptor, semaphore& slots, errgroup& sessions, F& 
   }
 }
 
+// Closes what it listens at when it dies: who connects to a server that drains is refused, and may go elsewhere,
+// instead of waiting in a queue that nobody serves.
+template <class Acceptor> class closes_at_end {
+ public:
+  explicit closes_at_end(Acceptor& acceptor) noexcept : x_acceptor(acceptor) {}
+  closes_at_end(const closes_at_end&) = delete;
+  closes_at_end& operator=(const closes_at_end&) = delete;
+  ~closes_at_end() {
+    boost::system::error_code ignored;
+    (void)x_acceptor.close(ignored);
+  }
+
+ private:
+  Acceptor& x_acceptor;
+};
+
+// A frame of its own: also where a kill unwinds it, it closes before the sessions are joined.
+template <class Acceptor, class F>
+task<result<void>> accept_until(Acceptor& acceptor, semaphore& slots, errgroup& sessions, F& session, context outer) {
+  closes_at_end<Acceptor> listens(acceptor);
+  co_return co_await as_result(with_context(outer, accept_each(acceptor, slots, sessions, session)));
+}
+
 inline task<> all_given_back(semaphore& slots, std::ptrdiff_t n) { permit all = co_await slots.acquire(n); }
 
 // In a shield: the sessions belong to a group in it, and hear of the server's end when their time is over; and of a
@@ -93,7 +117,7 @@ template <class Acceptor, class F>
 task<> run_server(Acceptor& acceptor, std::ptrdiff_t most, std::chrono::nanoseconds time, F session, context outer) {
   semaphore slots(most);
   errgroup sessions;
-  auto stopped = co_await as_result(with_context(outer, accept_each(acceptor, slots, sessions, session)));
+  auto stopped = co_await accept_until(acceptor, slots, sessions, session, std::move(outer));
   if (time > time.zero()) (void)co_await as_result(with_timeout(time, all_given_back(slots, most)));
   sessions.cancel();
   co_await sessions.wait();
@@ -123,15 +147,16 @@ task<> serve_at_most(Acceptor& acceptor, std::ptrdiff_t most, std::chrono::nanos
 ///
 /// session(socket) is a coroutine, called from many goroutines at once. With limit(n) at most n run: while that many do
 /// nobody is accepted, and who connects waits in the system's queue. Default: no limit.
-/// A cancellation stops accepting. The sessions do not hear of it until the time of drain() is over; then those that
-/// are left are cancelled. So one that can end early looks at a context that it is given. Default: they are cancelled
-/// at once. A kill reaches them at once.
+/// A cancellation stops accepting: the acceptor is closed, and who connects from then on is refused, as is who waits in
+/// the system's queue. The sessions do not hear of it until the time of drain() is over; then those that are left are
+/// cancelled. So one that can end early looks at a context that it is given. Default: they are cancelled at once. A
+/// kill reaches them at once.
 ///
 /// Suspends: until all sessions have ended. Errors: of a session, to the runtime's on_unobserved_error. Of accepting:
 /// where there is nothing to be had for the moment (no descriptors, a connection that was given up) it tries again
 /// after 5 ms, and ever later, up to a second.
-/// Throws: boost::system::system_error for others, when the sessions have ended.
-/// Lifetime: the acceptor outlives it. session is moved into the frame.
+/// Throws: boost::system::system_error for others, when the sessions have ended; the acceptor is closed before.
+/// Lifetime: the acceptor outlives it, and nobody else uses it meanwhile. session is moved into the frame.
 template <class Acceptor, class F>
 [[nodiscard("co_await it")]] task<> serve(Acceptor& acceptor, limit most, drain time, F&& session) {
   return detail::serve_at_most(acceptor, static_cast<std::ptrdiff_t>(most.count()), time.time(),

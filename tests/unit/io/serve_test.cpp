@@ -4,9 +4,13 @@
 #include <runnel/io/peer_closed.hpp>
 #include <runnel/io/serve.hpp>
 
+#include <runnel/async.hpp>
 #include <runnel/chan.hpp>
+#include <runnel/context.hpp>
 #include <runnel/go.hpp>
+#include <runnel/kill.hpp>
 #include <runnel/runtime.hpp>
+#include <runnel/with_context.hpp>
 
 #include "support/checked_runtime.hpp"
 #include "support/conserves_frames.hpp"
@@ -116,6 +120,48 @@ TEST_F(serve, a_server_that_stops_lets_its_sessions_end) {
     EXPECT_TRUE(co_await is_answered(client, "after"));
     client.close();
     co_await test::error_of_awaiting([&] { return server.wait(); });
+  });
+}
+
+TEST_F(serve, who_connects_to_a_server_that_drains_is_refused) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    auto acceptor = listener();
+    auto here = acceptor.local_endpoint();
+    rn::errgroup server;
+    server.go([&]() -> rn::task<> { co_await rn::serve(acceptor, rn::limit(1), rn::drain(1h), echo); });
+    auto served = co_await connected(acceptor), queued = co_await connected(acceptor);
+    EXPECT_TRUE(co_await is_answered(served, "before"));
+    server.cancel();
+    char byte;
+    auto lost = co_await queued.async_read_some(asio::buffer(&byte, 1), rn::use_result);
+    EXPECT_FALSE(lost.ok()) << "it waits in the queue of a server that accepts nobody";
+    tcp::socket late(rn::this_executor());
+    auto refused = co_await late.async_connect(here, rn::use_result);
+    EXPECT_EQ(refused.error(), asio::error::connection_refused);
+    EXPECT_TRUE(co_await is_answered(served, "while it drains"));
+    tcp::acceptor next(rn::this_executor(), here);  // the address is free
+    served.close();
+    co_await test::error_of_awaiting([&] { return server.wait(); });
+    EXPECT_FALSE(acceptor.is_open());
+  });
+}
+
+TEST_F(serve, however_it_ends_its_acceptor_is_closed) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    auto killed = listener(), unheard = listener();
+    std::atomic<int> alive = 0;
+    auto session = [&](tcp::socket) -> rn::task<> { co_await rn::shield(test::park_for_ever(alive)); };
+    auto server = rn::async([&]() -> rn::task<> { co_await rn::serve(killed, rn::drain(1h), session); });
+    auto client = co_await connected(killed);
+    co_await test::until([&] { return alive == 1; });
+    (void)co_await server.shutdown(rn::kill);
+    EXPECT_EQ(alive, 0);
+    EXPECT_FALSE(killed.is_open());
+
+    auto [stop, cancel] = rn::this_context().with_cancel();
+    cancel();
+    (void)co_await rn::as_result(rn::with_context(stop, rn::serve(unheard, echo)));
+    EXPECT_FALSE(unheard.is_open()) << "it was over before it began";
   });
 }
 
