@@ -83,6 +83,7 @@ class supervisor_board {
     std::uint64_t start_number, number;
     std::size_t restarts;
     std::exception_ptr last_error;
+    bool active;  // as count() counts
   };
   std::vector<seen> look() const {
     std::vector<seen> all;
@@ -94,7 +95,7 @@ class supervisor_board {
         if (room <= all.capacity()) {
           for (list_link* l = x_order.first(); l != x_order.end(); l = l->next) {
             child_slot& s = in_order(l);
-            all.push_back({s.spec, s.state, s.start_number, s.number, s.restarts, s.last_error});
+            all.push_back({s.spec, s.state, s.start_number, s.number, s.restarts, s.last_error, is_active(s)});
           }
           return all;
         }
@@ -109,7 +110,7 @@ class supervisor_board {
       child_slot& s = in_order(l);
       ++n.specs;
       ++(s.spec->is_supervisor ? n.supervisors : n.workers);
-      if (has_goroutine(s.state) && !s.leaving) ++n.active;
+      if (is_active(s)) ++n.active;
     }
     return n;
   }
@@ -130,6 +131,7 @@ class supervisor_board {
   static bool has_goroutine(child_state s) noexcept {
     return s == child_state::starting || s == child_state::running || s == child_state::stopping;
   }
+  static bool is_active(const child_slot& s) noexcept { return has_goroutine(s.state) && !s.leaving; }
 
   // ---- for the owner, who alone writes x_phase, and so reads it as it likes
 

@@ -194,6 +194,14 @@ class supervisor_link {
       for (auto& c : core->look()) all.push_back(info_of(std::move(c)));
     return all;
   }
+  // Of those that counts() has as active, the numbers.
+  std::vector<std::uint64_t> active() const {
+    std::vector<std::uint64_t> all;
+    if (auto core = x_core.lock())
+      for (const auto& c : core->look())
+        if (c.active) all.push_back(c.number);
+    return all;
+  }
   child_counts counts() const noexcept {
     auto core = x_core.lock();
     return core ? core->count() : child_counts();

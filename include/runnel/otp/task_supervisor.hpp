@@ -143,13 +143,9 @@ class task_supervisor_ref : public dynamic_supervisor_ref {
     return stream(false, std::forward<R>(range), std::forward<X>(options_and_f)...);
   }
 
-  /// The tasks that run at present, by number, in the order of their starts. Those that wait for a restart do not.
-  std::vector<std::uint64_t> children() const {
-    std::vector<std::uint64_t> all;
-    for (const child_info& c : which_children())
-      if (c.state != child_state::idle && c.state != child_state::restarting) all.push_back(c.number);
-    return all;
-  }
+  /// The tasks that run at present, by number, in the order of their starts. Those that wait for a restart do not, nor
+  /// does one whose end can be heard of already.
+  std::vector<std::uint64_t> children() const { return x_link.active(); }
   /// How many of them there are.
   std::size_t count() const noexcept { return count_children().active; }
 

@@ -153,6 +153,52 @@ TEST(task_supervisor, an_empty_handler_is_refused) {
                "runnel: a task is refused: its supervisor does not run");
 }
 
+// The result of a task that nobody awaits: it dies when its end can be heard of, and its supervisor has not heard of it.
+class holds_the_end_up {
+ public:
+  holds_the_end_up(std::atomic<bool>& about_to_leave, std::atomic<bool>& may) : x_about(&about_to_leave), x_may(may) {}
+  holds_the_end_up(holds_the_end_up&& other) noexcept
+      : x_about(std::exchange(other.x_about, nullptr)), x_may(other.x_may) {}
+  holds_the_end_up& operator=(holds_the_end_up&&) = delete;
+  ~holds_the_end_up() {
+    if (!x_about) return;
+    *x_about = true;
+    while (!x_may) std::this_thread::yield();
+  }
+
+ private:
+  std::atomic<bool>* x_about;
+  std::atomic<bool>& x_may;
+};
+
+TEST(task_supervisor, a_task_that_is_about_to_leave_is_neither_counted_nor_listed) {
+  rn::runtime rt(rn::threads(2));
+  rt.run([]() -> rn::task<> {
+    std::atomic<bool> begins{false}, about_to_leave{false}, may{false};
+    rn::task_supervisor sup(rn::max_children(1));
+    co_await beside(sup, [&]() -> rn::task<> {
+      auto work = [&]() -> rn::task<holds_the_end_up> {
+        while (!begins) co_await rn::yield();
+        co_return holds_the_end_up(about_to_leave, may);
+      };
+      { auto dropped = co_await sup.async_nolink(work); }
+      EXPECT_EQ(sup.children().size(), 1u);
+      begins = true;
+      while (!about_to_leave) co_await rn::yield();
+      auto next = co_await sup.async(twice, 1);  // it has the place
+      const std::size_t counted = sup.count();
+      const auto listed = sup.children();
+      const auto all = sup.which_children();
+      may = true;
+      EXPECT_LE(counted, 1u);
+      EXPECT_LE(listed.size(), 1u);
+      EXPECT_EQ(all.front().state, rn::child_state::running) << "it has not left yet: nothing is tested";
+      EXPECT_EQ(std::count(listed.begin(), listed.end(), all.front().number), 0);
+      EXPECT_EQ(co_await next.await(), 2);
+    });
+  });
+}
+
 TEST(task_supervisor, a_throwing_copy_starts_nothing) {
   rn::test::run([]() -> rn::task<> {
     struct bad {
