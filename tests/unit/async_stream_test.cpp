@@ -6,6 +6,7 @@
 #include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
 
@@ -320,6 +321,62 @@ TEST(async_stream, an_unwound_consumer_has_joined_its_tasks_before_its_frame_die
     auto r = co_await rn::as_result(rn::with_timeout(1ms, work()));
     EXPECT_FALSE(r.ok());
     EXPECT_EQ(alive, 0);
+  });
+}
+
+// Makes a stream when its frame is unwound, and keeps it if somebody wants it.
+template <class S> class makes_a_stream_at_its_end {
+ public:
+  explicit makes_a_stream_at_its_end(std::optional<S>* kept = nullptr) : x_kept(kept) {}
+  makes_a_stream_at_its_end(const makes_a_stream_at_its_end&) = delete;
+  makes_a_stream_at_its_end& operator=(const makes_a_stream_at_its_end&) = delete;
+  ~makes_a_stream_at_its_end() {
+    EXPECT_TRUE(rn::unwinding());
+    auto made = rn::async_stream(first_numbers(3), twice);
+    if (x_kept) x_kept->emplace(std::move(made));
+  }
+
+ private:
+  std::optional<S>* x_kept;
+};
+using stream_of_twice = decltype(rn::async_stream(first_numbers(3), twice));
+
+// The last frame of its goroutine, where it is started with a pointer: no frame is left before whose end to join.
+rn::task<> parks_and_makes_a_stream(std::atomic<int>* alive) {
+  makes_a_stream_at_its_end<stream_of_twice> last;
+  co_await test::park_for_ever(*alive);
+}
+
+TEST(async_stream, one_that_is_made_in_a_destructor_while_frames_are_unwound_leaves_nothing_behind) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    std::atomic<int> alive = 0;
+    rn::errgroup g;
+    g.go(parks_and_makes_a_stream, &alive);
+    g.go([&]() -> rn::task<> { co_await parks_and_makes_a_stream(&alive); });
+    g.go([&]() -> rn::task<> {
+      auto t = rn::async(parks_and_makes_a_stream, &alive);
+      co_await parks_and_makes_a_stream(&alive);
+    });
+    co_await until([&] { return alive == 4; });
+    g.cancel();
+    co_await g.wait();
+  });
+}
+
+TEST(async_stream, one_that_was_made_in_a_destructor_while_frames_were_unwound_says_so) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    std::optional<stream_of_twice> kept;
+    std::atomic<int> alive = 0;
+    auto parks = [&]() -> rn::task<> {
+      makes_a_stream_at_its_end<stream_of_twice> last(&kept);
+      co_await test::park_for_ever(alive);
+    };
+    auto r = co_await rn::as_result(rn::with_timeout(1ms, parks()));
+    EXPECT_THROW(std::move(r).value(), rn::deadline_exceeded);
+    const std::string why =
+        "runnel: this stream was made in a destructor while its goroutine was unwound: nobody would join its tasks";
+    EXPECT_EQ(co_await error_of(kept->next()), why);
+    EXPECT_EQ(co_await error_of(kept->close()), why);
   });
 }
 

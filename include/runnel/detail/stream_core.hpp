@@ -106,7 +106,8 @@ class stream_core : public cancel_node {
   stream_core(goroutine& consumer, std::size_t at_most, bool ordered)
       : cancel_node(form::stream), x_at_most(at_most), x_ordered(ordered), x_consumer(&consumer) {
     cancel_node& ambient = *consumer.context.load(std::memory_order_relaxed);
-    task_scope::open(consumer).keep(x_keeper);  // may throw: first
+    // Not in a destructor while frames are unwound: of the last frame of a goroutine nobody would join the scope.
+    if (!x_made_unwinding) task_scope::open(consumer).keep(x_keeper);  // may throw: first
     if (ambient.values()) {
       x_values = ambient.values()->shared_from_this();
       cancel_node::set_values(x_values.get());
@@ -121,6 +122,9 @@ class stream_core : public cancel_node {
   void check_consumer() const {
     if (current_goroutine() != x_consumer)
       throw misuse_error("runnel: a stream is consumed by the goroutine that made it");
+    if (x_made_unwinding)
+      throw misuse_error(
+          "runnel: this stream was made in a destructor while its goroutine was unwound: nobody would join its tasks");
     if (!x_keeper.scope) throw misuse_error("runnel: the scope in which this stream was made has ended");
   }
   goroutine& consumer() const noexcept { return *x_consumer; }
@@ -230,6 +234,7 @@ class stream_core : public cancel_node {
   std::exception_ptr x_refusal;
   const std::size_t x_at_most;
   const bool x_ordered;
+  const bool x_made_unwinding = this_processor()->unwinding;
   goroutine* const x_consumer;
   scope_keeper x_keeper;
   context_values x_values;
