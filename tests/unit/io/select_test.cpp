@@ -21,7 +21,11 @@
 #include "support/manual_operation.hpp"
 
 #include <gtest/gtest.h>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
@@ -39,6 +43,7 @@
 #include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -622,6 +627,172 @@ TEST(select_operation, that_was_not_taken_may_be_a_case_in_the_handler_of_what_w
     EXPECT_TRUE(inner);
     EXPECT_EQ(io.starts(), 1);
     EXPECT_EQ(io.cancels(), 1);
+  });
+}
+
+// ---- Objects that are closed ----
+
+// What reads from a socket of Asio's, and tells when that has been started. On a strand: who closes it does not do so
+// while a select starts it, or asks it to end.
+struct socket_reading {
+  using socket = asio::local::stream_protocol::socket;
+  struct initiation {
+    static constexpr bool is_single_step = true;
+    socket_reading* self;
+    auto get_executor() const noexcept { return self->near.get_executor(); }
+    template <class H> void operator()(H&& handler) const {
+      self->near.async_read_some(asio::buffer(&self->byte, 1), std::forward<H>(handler));
+      ++self->starts;
+    }
+  };
+
+  socket_reading() : near(asio::make_strand(rn::this_executor())), far(rn::this_executor()) {
+    asio::local::connect_pair(near, far);
+  }
+  rn::task<> close() {
+    asio::post(near.get_executor(), [this] {
+      near.close();
+      closed = true;
+    });
+    co_await until([this] { return closed.load(); });
+  }
+  template <class Token> auto start(Token&& token) {
+    return asio::async_initiate<Token, void(error_code, std::size_t)>(initiation{this}, token);
+  }
+
+  socket near, far;
+  char byte = 0;
+  std::atomic<int> starts{0};
+  std::atomic<bool> closed{false};
+};
+const error_code not_open = asio::error::bad_descriptor;
+
+// What Asio tells is the case's outcome; nobody is unwound.
+TEST(select_operation, whose_socket_is_closed_is_taken_with_that_error) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    for (bool throws : {false, true}) {
+      socket_reading io;
+      rn::chan<int> silent(0);
+      rn::errgroup g;
+      g.go([&]() -> rn::task<> {
+        if (throws) {
+          auto read = io.start(rn::use_task);
+          error_code thrown;
+          try {
+            co_await rn::select(rn::on(read, [](std::size_t) {}), rn::on(silent.recv(), [] {}));
+          } catch (const boost::system::system_error& e) {
+            thrown = e.code();
+          }
+          EXPECT_EQ(thrown, aborted);
+        } else {
+          auto read = io.start(rn::use_result);
+          auto r = co_await rn::select(silent.recv(), read);
+          EXPECT_EQ(r.get<1>().error(), aborted);
+          auto again = co_await std::move(read);  // it is as new
+          EXPECT_EQ(again.error(), not_open);
+        }
+        co_await rn::yield();  // it goes on
+      });
+      co_await until([&] { return io.starts == 1; });
+      co_await io.close();
+      co_await g.wait();
+    }
+  });
+}
+
+TEST(select_operation, whose_socket_is_closed_is_told_to_the_handler_of_its_loop) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    socket_reading io;
+    rn::chan<int> ch(0);
+    int received = 0;
+    std::vector<error_code> told;
+    auto loop = [&]() -> rn::task<> {
+      auto read = io.start(rn::use_result);
+      auto on_read = [&](const rn::io_result<std::size_t>& r) {
+        told.push_back(r.error());
+        return told.size() == 2 ? rn::stop : rn::next;
+      };
+      co_await rn::select_loop(rn::on(read, on_read), rn::on(ch.recv(), [&] { ++received; }));
+      co_await rn::yield();
+    };
+    auto t = rn::async(loop);
+    co_await until([&] { return io.starts == 1; });
+    co_await ch.send(1);
+    co_await io.close();
+    co_await t.await();
+    EXPECT_EQ(told, (std::vector<error_code>{aborted, not_open}));
+    EXPECT_EQ(received, 1);
+  });
+}
+
+// The close and the other case come at once: either is taken, and what is left of the read says that it was closed.
+TEST(select_operation, whose_socket_is_closed_while_another_case_is_taken_loses_nothing) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    for (int i = 0; i < 50; ++i) {
+      socket_reading io;
+      rn::chan<int> ch(1);
+      std::atomic<bool> now = false;
+      auto waits = [&]() -> rn::task<> {
+        auto read = io.start(rn::use_result);
+        auto r = co_await rn::select(read, ch.recv());
+        if (r.index() == 0) {
+          EXPECT_EQ(r.get<0>().error(), aborted);
+          EXPECT_EQ(co_await ch.recv(), 1);
+        } else {
+          EXPECT_EQ(*r.get<1>(), 1);
+          co_await until([&] { return io.closed.load(); });
+          auto next = co_await rn::select(rn::chan<int>().recv(), read);
+          const auto error = next.template get<1>().error();
+          EXPECT_TRUE(error == aborted || error == not_open) << error;
+        }
+      };
+      rn::errgroup g;
+      g.go(waits);
+      g.go([&]() -> rn::task<> {
+        while (!now) co_await rn::yield();
+        co_await ch.send(1);
+      });
+      co_await until([&] { return io.starts == 1; });
+      now = true;
+      co_await io.close();
+      co_await g.wait();
+    }
+  });
+}
+
+// On the strand of the timer, as always with Asio; what cancel() returns says when it is out.
+TEST(select_operation, whose_timer_is_cancelled_is_taken_with_that_error_and_is_started_anew_by_a_loop) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    auto strand = asio::make_strand(rn::this_executor());
+    asio::steady_timer timer(strand, 1h);
+    rn::chan<int> silent(0);
+    auto cancel_it = [&]() -> rn::task<> {
+      rn::chan<std::size_t> ended(1);
+      for (std::optional<std::size_t> n = 0; n == 0u;) {
+        co_await rn::yield();
+        asio::post(strand, [&] { (void)ended.try_send(timer.cancel()); });
+        n = co_await ended.recv();
+      }
+    };
+    rn::errgroup g;
+    g.go(cancel_it);
+    auto wait = timer.async_wait(rn::use_result);
+    auto r = co_await rn::select(wait, silent.recv());
+    EXPECT_EQ(r.get<0>().error(), aborted);
+    co_await g.wait();
+
+    rn::errgroup again;
+    int told = 0;
+    auto on_end = [&](const rn::io_result<void>& ended) -> rn::task<rn::loop_control> {
+      EXPECT_EQ(ended.error(), aborted);
+      if (++told == 3) co_return rn::stop;
+      again.go(cancel_it);
+      co_return rn::next;
+    };
+    again.go(cancel_it);
+    co_await rn::select_loop(rn::on(wait, on_end), rn::on(silent.recv(), [] {}));
+    EXPECT_EQ(told, 3);
+    co_await again.wait();
   });
 }
 
