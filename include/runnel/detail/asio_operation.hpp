@@ -3,6 +3,7 @@
 // Layer: L11
 #pragma once
 
+#include <runnel/config.hpp>
 #include <runnel/detail/asio_executor.hpp>
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/owned_operation.hpp>
@@ -202,16 +203,15 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   template <class I, class... A>
   explicit asio_operation(std::in_place_t, I&& init, A&&... args)
       : x_init(std::forward<I>(init)), x_args(std::forward<A>(args)...) {}
-  asio_operation(asio_operation&& other)  // of what has not begun
-      : base(std::move(other)),
+  asio_operation(asio_operation&& other)  // of what has not begun, or is not out any more
+      : base(std::move(other.check_movable())),
         x_init(std::move(other.x_init)),
         x_args(std::move(other.x_args)),
         x_completion(std::move(other.x_completion)),
         x_failure(std::move(other.x_failure)) {}
 
   bool suspend(promise_base* leaf) {
-    if (x_is_case) [[unlikely]]
-      throw misuse_error("runnel: this operation of Asio is a case of a select that has not ended");
+    if (x_is_case) [[unlikely]] refuse_case();
     goroutine& g = goroutine_of(leaf);
     asio_world& world = world_of(g);
     const executor& ex = executor_in(world);
@@ -249,6 +249,14 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   friend case_type;
   decltype(auto) executor_in(asio_world& world) {
     return std::apply([&](auto&... args) -> decltype(auto) { return executor_among(x_init, args..., world); }, x_args);
+  }
+  [[noreturn]] RUNNEL_NOINLINE static void refuse_case() {
+    throw misuse_error("runnel: this operation of Asio is a case of a select that has not ended");
+  }
+  // A select refers to it, and its result would be written to where it was. Before anything of it is moved.
+  asio_operation& check_movable() {
+    if (x_is_case) [[unlikely]] refuse_case();
+    return *this;
   }
   // Whether it ended in a select that took another case.
   bool has_kept() const noexcept { return !x_started && (x_completion || x_failure); }

@@ -811,6 +811,22 @@ TEST(select_operation, that_is_out_in_a_loop_is_not_to_be_awaited_by_its_handler
   });
 }
 
+TEST(select_operation, that_is_out_in_a_loop_is_not_to_be_moved_by_its_handlers) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_cancel = [&io] { io.complete({}, 8); };
+    auto read = io.start_step(rn::use_task);
+    auto handler = [&] { auto taken = std::move(read); };
+    auto loop = [&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {}), rn::on(io.begun.recv(), handler)); };
+    EXPECT_EQ(co_await test::error_of_awaiting(loop),
+              "runnel: this operation of Asio is a case of a select that has not ended");
+    EXPECT_EQ(io.cancels(), 1);
+    auto moved = std::move(read);  // whole, with what it has kept
+    EXPECT_EQ(co_await std::move(moved), 8);
+    EXPECT_EQ(io.starts(), 1);
+  });
+}
+
 TEST(select_operation, that_is_a_case_already_or_was_awaited_is_misuse) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
