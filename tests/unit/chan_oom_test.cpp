@@ -8,7 +8,6 @@
 #include <runnel/after.hpp>
 #include <runnel/all.hpp>
 #include <runnel/chan.hpp>
-#include <runnel/config.hpp>
 #include <runnel/context.hpp>
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/errgroup.hpp>
@@ -20,7 +19,7 @@
 #include <runnel/with_context.hpp>
 
 #include "support/channel_waiters.hpp"
-#include "support/conserves_frames.hpp"
+#include "support/failing_allocations.hpp"
 #include "support/wait_until.hpp"
 
 #include <gtest/gtest.h>
@@ -37,44 +36,19 @@
 #include <utility>
 #include <vector>
 
-namespace {
-
-// Counts this thread's allocations while it is armed; the one with this number fails.
-struct allocation_watch {
-  bool armed = false;
-  bool failed = false;
-  int seen = 0;
-  int fails_at = -1;
-
-  RUNNEL_NOINLINE static allocation_watch& here() noexcept {
-    static constinit thread_local allocation_watch watch;
-    return watch;
-  }
-  bool next_fails() noexcept {
-    if (!armed) return false;
-    if (seen++ != fails_at) return false;
-    return failed = true;
-  }
-};
-
-bool frame_fails(std::size_t) noexcept { return allocation_watch::here().next_fails(); }
-
-}  // namespace
-
-#if !RUNNEL_ASAN && !RUNNEL_TSAN
-#define RUNNEL_TEST_OPERATOR_NEW 1
+#if RUNNEL_TEST_OPERATOR_NEW
 
 static constinit std::atomic<long> blocks_out{0};  // allocated and not yet freed, by the whole program
 
 void* operator new(std::size_t size) {
-  if (allocation_watch::here().next_fails()) throw std::bad_alloc();
+  if (runnel_test::allocation_watch::here().next_fails()) throw std::bad_alloc();
   void* p = std::malloc(size ? size : 1);
   if (!p) throw std::bad_alloc();
   ++blocks_out;
   return p;
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
-  if (allocation_watch::here().next_fails()) throw std::bad_alloc();
+  if (runnel_test::allocation_watch::here().next_fails()) throw std::bad_alloc();
   auto a = static_cast<std::size_t>(alignment);
   if (a < sizeof(void*)) a = sizeof(void*);
   void* p = size > static_cast<std::size_t>(-1) - a ? nullptr : std::aligned_alloc(a, (size + a - 1) / a * a);
@@ -90,26 +64,15 @@ void operator delete(void* p, std::size_t) noexcept { operator delete(p); }
 void operator delete(void* p, std::align_val_t) noexcept { operator delete(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { operator delete(p); }
 
-#else
-#define RUNNEL_TEST_OPERATOR_NEW 0
 #endif
 
 namespace {
 
 namespace rn = runnel;
+using runnel_test::allocation_watch;
 using runnel_test::eventually;
 
-class out_of_memory : public runnel_test::conserves_frames {
- protected:
-  void SetUp() override {
-    conserves_frames::SetUp();
-    rn::detail::frame_alloc_hook = &frame_fails;
-  }
-  void TearDown() override {
-    rn::detail::frame_alloc_hook = nullptr;
-    conserves_frames::TearDown();
-  }
-};
+class out_of_memory : public runnel_test::failing_allocations {};
 
 struct attempt {
   bool threw = false;
