@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 // The hazards. tests/unit/compiler_probe_test.cpp asks the compiler in use about 1, 2, 3, 5 and 6, and
 // compiler_probe_conditions_test.cpp about 9 and 10; they fail when the versions written here are wrong; 7 is in
@@ -21,8 +22,9 @@
 //    completed, resumed, or destroyed while suspended. Not hit: named objects, also under std::move; types with a
 //    constructor; values returned by a function; anything outside a co_await expression. Defence: our awaiters and
 //    options have constructors; every function that returns an awaitable takes forwarding references and calls
-//    detail::refuse_hazardous; moved(x) is how a named object is handed over. A function that takes T, std::function
-//    or std::optional by value cannot see the temporary that its caller converts: ours do not. Nobody can see a ?:.
+//    detail::refuse_hazardous, or, where the call is right without a co_await (errgroup::go), what it returns does so
+//    when that is awaited; moved(x) is how a named object is handed over. A function that takes T, std::function or
+//    std::optional by value cannot see the temporary that its caller converts: ours do not. Nobody can see a ?:.
 //
 // 2. Returning a handle from await_suspend grows the stack. g++ at -O0, -O1, -Og, under ASan and TSan (12.2,
 //    measured; GCC PR 100897). clang tail-calls at every level and under its sanitizers. Defence: with
@@ -147,6 +149,15 @@ template <class T>
 inline constexpr bool is_moved_ref = false;
 template <class T>
 inline constexpr bool is_moved_ref<moved_ref<T>> = true;
+
+// What rn::moved(x) hands over, moved; anything else as it is.
+template <class U>
+constexpr decltype(auto) unmoved(U&& u) noexcept {
+  if constexpr (is_moved_ref<std::remove_cvref_t<U>>)
+    return std::move(u.get());
+  else
+    return std::forward<U>(u);
+}
 
 /// Whether T is named as closures are: clang ends the name with `(lambda at file:line:column)`, g++ with
 /// `<lambda(parameters)>`, whose brackets must match, for a std::vector of closures ends in the same way.

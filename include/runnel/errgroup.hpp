@@ -92,6 +92,20 @@ class slot_operation : public awaitable_base {
   ticket_waiter x_waiter;
 };
 
+// The same of a call with a temporary that hazard 1 of compiler.hpp hits. By itself such a call is right, and so it is
+// refused where it is awaited.
+template <class... Args> class hazardous_slot_operation : public slot_operation {
+ public:
+  using slot_operation::slot_operation;
+  bool suspend(promise_base* leaf) {
+    refuse_hazardous<Args...>();
+    return slot_operation::suspend(leaf);
+  }
+};
+template <class... Args>
+using slot_operation_of = std::conditional_t<RUNNEL_REFUSE_HAZARDOUS && (hazardous_argument<Args> || ...),
+                                             hazardous_slot_operation<Args...>, slot_operation>;
+
 // co_await g.wait(): not cancellable itself; cancellation ends the children.
 class join_operation : public awaitable_base {
  public:
@@ -122,9 +136,8 @@ class group_interface : private spawner<group_interface> {
   group_interface& operator=(const group_interface&) = delete;
 
   /// Starts f(args...) as a child of the group, or queues it where the limit is reached. May be called from
-  /// children and
-  /// from other threads, while the group lives. Callable and arguments are moved into the child; std::ref(x) passes a
-  /// reference, which a child may keep to what outlives the group.
+  /// children and from other threads, while the group lives. Callable and arguments are moved into the child, those in
+  /// rn::moved() too; std::ref(x) passes a reference, which a child may keep to what outlives the group.
   ///
   /// Awaiting the call waits until the child has a slot: `co_await g.go(f, x)`. It yields true, or false if the group
   /// was cancelled and f will not run. Not awaiting it only queues.
@@ -157,14 +170,17 @@ class group_interface : private spawner<group_interface> {
 
  private:
   friend spawner<group_interface>;
-  template <class F, class... A> slot_operation go_at(std::source_location where, F&& f, A&&... args) {
-    check_spawnable<F, A...>();
-    return slot_operation(x_core, x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, true));
+  template <class F, class... A> slot_operation_of<F, A...> go_at(std::source_location where, F&& f, A&&... args) {
+    return {x_core, admit(where, true, unmoved(std::forward<F>(f)), unmoved(std::forward<A>(args))...)};
   }
   template <class F, class... A> bool try_go_at(std::source_location where, F&& f, A&&... args) {
-    check_spawnable<F, A...>();
-    auto a = x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, false);
+    auto a = admit(where, false, unmoved(std::forward<F>(f)), unmoved(std::forward<A>(args))...);
     return a.kind == group_core::admission::kind_t::started;
+  }
+  template <class F, class... A>
+  group_core::admission admit(std::source_location where, bool queues, F&& f, A&&... args) {
+    check_spawnable<F, A...>();
+    return x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, queues);
   }
 };
 

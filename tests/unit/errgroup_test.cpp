@@ -95,8 +95,13 @@ TEST(errgroup, callables_and_arguments_are_moved_into_the_child) {
     for (int i = 0; i < 5; ++i) g.go(take, std::make_unique<int>(1000), 100, 10, 1, 0);
     g.go([&sum, p = std::make_unique<int>(1)] { sum += *p; });
     EXPECT_TRUE(g.try_go(take, std::make_unique<int>(1), 1, 1, 1, 1));
+    auto body = [&sum, p = std::make_unique<int>(20'000)] { sum += *p; };
+    auto argument = std::make_unique<int>(10'000);
+    co_await g.go(rn::moved(body));  // as g++ 12 has to have it
+    co_await g.go(take, rn::moved(argument), 0, 0, 0, 0);
+    EXPECT_EQ(argument, nullptr);
     co_await g.wait();
-    EXPECT_EQ(sum, 5 * 1111 + 1 + 5);
+    EXPECT_EQ(sum, 5 * 1111 + 1 + 5 + 30'000);
   });
 }
 

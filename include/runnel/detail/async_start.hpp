@@ -67,14 +67,6 @@ template <class T, class F, class... A> task<T> make_task_root(F&& f, A&&... arg
   }
 }
 
-// What rn::moved(x) hands over, moved; anything else as it is.
-template <class U> decltype(auto) unmoved(U&& u) noexcept {
-  if constexpr (is_moved_ref<std::remove_cvref_t<U>>)
-    return std::move(u.get());
-  else
-    return std::forward<U>(u);
-}
-
 inline goroutine& opener_of_task() {
   goroutine* g = current_goroutine();
   if (!g)
