@@ -5,13 +5,19 @@
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/system/error_code.hpp>
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 namespace runnel_test {
+
+/// What an operation says that has ended because it was asked to.
+inline const boost::system::error_code aborted = boost::asio::error::operation_aborted;
 
 /// One is out at a time. It is completed, or dropped, by the test.
 template <class... A> class manual_operation {
@@ -36,6 +42,11 @@ template <class... A> class manual_operation {
   std::function<void()> on_start = [] {};
   std::function<void()> on_cancel = [] {};
 
+  /// From now on it ends when it is asked to; of one that completes with an error_code.
+  void obey() {
+    on_cancel = [this] { end_with(aborted, static_cast<std::tuple<A...>*>(nullptr)); };
+  }
+
   bool is_out() const noexcept { return x_out; }
   int starts() const noexcept { return x_starts; }
   int cancels() const noexcept { return x_cancels; }
@@ -51,6 +62,10 @@ template <class... A> class manual_operation {
   }
 
  private:
+  template <class... V> void end_with(boost::system::error_code e, std::tuple<boost::system::error_code, V...>*) {
+    complete(e, V()...);
+  }
+
   struct waiting {
     virtual ~waiting() = default;
     virtual void complete(A...) = 0;

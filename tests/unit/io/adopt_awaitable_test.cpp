@@ -35,10 +35,9 @@ namespace rn = runnel;
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using boost::system::error_code;
+using runnel_test::aborted;
 using runnel_test::manual_operation;
 using runnel_test::memory_stream;
-
-const error_code aborted = asio::error::operation_aborted;
 
 class adopt_awaitable : public runnel_test::conserves_frames {};
 

@@ -15,7 +15,6 @@
 #include "support/manual_operation.hpp"
 
 #include <gtest/gtest.h>
-#include <boost/asio/error.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <atomic>
@@ -33,9 +32,8 @@ namespace rn = runnel;
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using boost::system::error_code;
+using runnel_test::aborted;
 using runnel_test::allocation_watch;
-
-const error_code aborted = asio::error::operation_aborted;
 
 class select_operation_out_of_memory : public runnel_test::failing_allocations {};
 

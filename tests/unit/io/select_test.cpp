@@ -51,6 +51,7 @@ namespace rn = runnel;
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using boost::system::error_code;
+using runnel_test::aborted;
 using runnel_test::manual_operation;
 using test::on_1_2_and_4_threads;
 using test::until;
@@ -62,13 +63,6 @@ struct reading : manual_operation<error_code, int> {
   }
   rn::chan<int> begun{1};
 };
-
-const error_code aborted = asio::error::operation_aborted;
-
-// Ends when it is asked to.
-template <class... A> void obey(manual_operation<error_code, A...>& io) {
-  io.on_cancel = [&io] { io.complete(aborted, A()...); };
-}
 
 // ---- When it is started, and taken ----
 
@@ -338,7 +332,7 @@ TEST(select_operation, is_not_started_in_a_context_that_is_done) {
 TEST(select_operation, ends_before_the_handler_of_a_done_context_runs) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
-    obey(io);
+    io.obey();
     bool told = false;
     auto waits = [&]() -> rn::task<> {
       auto read = io.start_step(rn::use_task);
@@ -412,7 +406,7 @@ TEST(select_operation, that_waits_for_its_strand_is_asked_to_end_as_soon_as_it_h
     });
     co_await until([&] { return blocked.load(); });
     reading io;
-    obey(io);
+    io.obey();
     auto read = io.start_step_on(strand, rn::use_task);
     rn::chan<int> ch(0);
     std::atomic<bool> over = false;
@@ -502,7 +496,7 @@ TEST(select_operation, whose_request_to_end_is_lost_ends_by_itself) {
 TEST(select_operation, stays_out_in_a_loop_while_other_cases_are_taken) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
-    obey(io);
+    io.obey();
     rn::chan<int> ch(0);
     int received = 0, read_bytes = 0;
     auto loop = [&]() -> rn::task<> {
@@ -535,7 +529,7 @@ TEST(select_operation, stays_out_in_a_loop_while_other_cases_are_taken) {
 TEST(select_operation, ends_with_its_loop_however_that_ends) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
-    obey(io);
+    io.obey();
     auto read = io.start_step(rn::use_task);
     auto throwing = [&]() -> rn::task<> {
       co_await rn::select_loop(rn::on(read, [] {}), rn::on(io.begun.recv(), [] { test::fail("x"); }));
@@ -561,7 +555,7 @@ TEST(select_operation, ends_with_its_loop_however_that_ends) {
 TEST(select_operation, ends_before_its_loops_frame_dies_also_where_a_handler_has_made_a_group_outside) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
-    obey(io);
+    io.obey();
     rn::chan<int> never(0);
     auto sleeper = [&never]() -> rn::task<> { co_await never.recv(); };
     std::atomic<bool> open = false;
@@ -615,7 +609,7 @@ TEST(select_operation, in_a_child_that_cannot_become_a_goroutine_throws_bad_allo
 TEST(select_operation, that_was_not_taken_may_be_a_case_in_the_handler_of_what_was) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
-    obey(io);
+    io.obey();
     auto read = io.start_step(rn::use_task);
     rn::chan<int> ch(1);
     co_await ch.send(1);
@@ -801,7 +795,7 @@ TEST(select_operation, whose_timer_is_cancelled_is_taken_with_that_error_and_is_
 TEST(select_operation, that_is_out_in_a_loop_is_not_to_be_awaited_by_its_handlers) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
-    obey(io);
+    io.obey();
     auto read = io.start_step(rn::use_task);
     auto handler = [&]() -> rn::task<> { (void)co_await std::move(read); };
     auto loop = [&]() -> rn::task<> { co_await rn::select_loop(rn::on(read, [] {}), rn::on(io.begun.recv(), handler)); };

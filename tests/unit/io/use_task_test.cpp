@@ -52,12 +52,11 @@ namespace rn = runnel;
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using boost::system::error_code;
+using runnel_test::aborted;
 using runnel_test::manual_operation;
 using stream = asio::local::stream_protocol::socket;
 
 class use_task : public runnel_test::conserves_frames {};
-
-const error_code aborted = asio::error::operation_aborted;
 
 std::pair<stream, stream> connected_pair(const asio::any_io_executor& ex) {
   std::pair<stream, stream> pair{stream(ex), stream(ex)};
@@ -268,7 +267,7 @@ TEST_F(use_task, a_request_that_comes_while_it_is_being_started_is_emitted_after
       g.cancel();
       EXPECT_EQ(op.cancels(), 0);
     };
-    op.on_cancel = [&] { op.complete(aborted); };
+    op.obey();
     g.go([&]() -> rn::task<> {
       co_await op.start(rn::use_task);
       ADD_FAILURE() << "it went on";
@@ -300,15 +299,21 @@ TEST_F(use_task, a_handler_that_is_destroyed_unwinds_the_goroutine) {
 
 // ---- Executors ----
 
+// Is to be started and asked to end on that strand.
+struct stays_on : manual_operation<error_code> {
+  explicit stays_on(const asio::strand<asio::any_io_executor>& strand) {
+    on_start = [strand] { EXPECT_TRUE(strand.running_in_this_thread()); };
+    on_cancel = [this, strand] {
+      EXPECT_TRUE(strand.running_in_this_thread());
+      complete(aborted);
+    };
+  }
+};
+
 TEST_F(use_task, on_a_strand_it_is_started_and_asked_to_end_there) {
   test::on_1_2_and_4_threads([]() -> rn::task<> {
     auto strand = asio::make_strand(rn::this_executor());
-    manual_operation<error_code> op;
-    op.on_start = [&] { EXPECT_TRUE(strand.running_in_this_thread()); };
-    op.on_cancel = [&] {
-      EXPECT_TRUE(strand.running_in_this_thread());
-      op.complete(aborted);
-    };
+    stays_on op(strand);
     rn::errgroup g;
     g.go([&]() -> rn::task<> { co_await op.start_on(strand, rn::use_task); });
     co_await test::until([&] { return op.is_out(); });
@@ -514,12 +519,7 @@ TEST_F(use_task, a_handler_is_destroyed_without_running_the_goroutine_there) {
 TEST_F(use_task, bound_to_a_strand_it_is_started_stepped_and_asked_to_end_there) {
   test::on_1_2_and_4_threads([]() -> rn::task<> {
     auto strand = asio::make_strand(rn::this_executor());
-    manual_operation<error_code> op;
-    op.on_start = [&] { EXPECT_TRUE(strand.running_in_this_thread()); };
-    op.on_cancel = [&] {
-      EXPECT_TRUE(strand.running_in_this_thread());
-      op.complete(aborted);
-    };
+    stays_on op(strand);
     rn::errgroup g;
     g.go([&]() -> rn::task<> { co_await op.start(asio::bind_executor(strand, rn::use_task)); });
     co_await test::until([&] { return op.is_out(); });
