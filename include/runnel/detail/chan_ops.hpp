@@ -5,6 +5,7 @@
 
 #include <runnel/detail/chan_core.hpp>
 #include <runnel/detail/promise.hpp>
+#include <runnel/detail/whole_optional.hpp>
 #include <runnel/error.hpp>
 #include <runnel/waiter.hpp>
 
@@ -64,8 +65,7 @@ template <class T> constexpr received<T> nothing_received() {
   }
 }
 
-// What was received; empty when the channel is closed and drained; rethrows the error that it was closed with. Inlined:
-// a small optional that is written in parts and then returned as a whole stalls the processor.
+// What was received; empty when the channel is closed and drained; rethrows the error that it was closed with.
 template <class T> RUNNEL_ALWAYS_INLINE received<T> unwrap(recv_waiter<element_of<T>>& w) {
   using E = element_of<T>;
   if (w.outcome != transfer::done) [[unlikely]] {
@@ -80,7 +80,7 @@ template <class T> RUNNEL_ALWAYS_INLINE received<T> unwrap(recv_waiter<element_o
   if constexpr (std::is_void_v<T>)
     return true;
   else if constexpr (std::is_same_v<E, T>)
-    return received<T>(std::move(w.element()));
+    return make_whole_optional<T>(std::move(w.element()));
   else
     return received<T>(std::move(*w.element()));
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/asio_initiation.hpp: what can be told of an operation of Asio by its initiation.
+// Layer: L11
+#pragma once
+
+#include <runnel/detail/goroutine.hpp>
+
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/query.hpp>
+
+#include <concepts>
+#include <optional>
+#include <string_view>
+
+namespace runnel::detail {
+
+// Whether an initiation is a member of one of Asio's own objects (basic_stream_socket, basic_waitable_timer), or says
+// itself that it is one: such an operation is a single step, with one handler, the last. What cannot be told so is
+// taken for an operation of many.
+template <class Init> constexpr bool is_single_step() noexcept {
+  if constexpr (requires { requires Init::is_single_step; }) return true;
+  std::string_view name = __PRETTY_FUNCTION__;
+  auto at = name.find("Init = ");
+  if (at == name.npos) return false;
+  name.remove_prefix(at + 7);
+  constexpr std::string_view asio = "boost::asio::";
+  if (!name.starts_with(asio)) return false;
+  name.remove_prefix(asio.size());
+  for (std::string_view space : {"posix::", "windows::", "ip::"})
+    if (name.starts_with(space)) name.remove_prefix(space.size());
+  return name.starts_with("basic_");
+}
+
+// The executor of the I/O object, by the initiation or, as Beast has it, by what that is called with: the object, a
+// pointer to it, or to what has its stream.
+template <class X> constexpr bool has_executor = requires(X& x) { x.get_executor(); };
+template <class X> constexpr bool points_to_executor = requires(X& x) { x->get_executor(); };
+template <class X> constexpr bool points_to_stream = requires(X& x) { x->stream().get_executor(); };
+template <class... X>
+constexpr bool any_has_executor = ((has_executor<X> || points_to_executor<X> || points_to_stream<X>) || ...);
+
+template <class X, class... More> decltype(auto) executor_among(X& x, More&... more) {
+  if constexpr (has_executor<X>)
+    return x.get_executor();
+  else if constexpr (points_to_executor<X>)
+    return x->get_executor();
+  else if constexpr (points_to_stream<X>)
+    return x->stream().get_executor();
+  else
+    return executor_among(more...);
+}
+
+template <class Executor> const boost::asio::execution_context* context_of([[maybe_unused]] const Executor& ex) {
+  if constexpr (boost::asio::can_query_v<const Executor&, boost::asio::execution::context_t>)
+    return &boost::asio::query(ex, boost::asio::execution::context);
+  else
+    return nullptr;
+}
+
+// Whether an initiation can also complete the operation at once, and hears how it ended, or that it did not begin.
+// False: it would have to wait.
+template <class Init, class Completion>
+concept can_attempt = requires(Init& init, goroutine& g, std::optional<Completion>& out) {
+  { init.attempt(g, out) } -> std::same_as<bool>;
+  init.ended(*out);
+  init.not_begun();
+};
+
+}  // namespace runnel::detail
