@@ -14,8 +14,8 @@ namespace runnel::detail {
 
 // g++ makes a small optional in memory, the element and then the flag behind it, and reads both with one load, as it is
 // copied like a number. No processor forwards two stores to one load: it waits until they have reached the cache, for
-// 6 ns on some, which is most of what a receive takes. So the number is made of the two, where the layout is known: that
-// of libstdc++ and libc++, on a little-endian processor (tests/unit/detail/whole_optional_test.cpp).
+// 6 ns on some, which is most of what a receive takes. So the number is made of the two, where the layout is known:
+// that of libstdc++ and libc++, on a little-endian processor (tests/unit/detail/whole_optional_test.cpp).
 template <std::size_t Size> struct number_of_size {
   using type = void;
 };
