@@ -70,6 +70,7 @@ ROWS = [
     Row("9b", "waking and ending them, each", "ns", "parked", "parked", "ns", "9b", "go"),
     Row("10", "1e5 sleeps of 1 to 100 ms, wall", "ms", "timers", "sleeps", "time", "10", "go"),
     Row("10cpu", "the same, CPU", "ms", "timers", "sleeps", "cpu_ms", "10cpu", "go"),
+    Row("10t", "a tick of 10,000 tickers of 20 ms, CPU", "ns", "timers", "tickers", "cpu_ns", "10t", "go"),
     Row("10a", "set and cancel a timeout, scoped", "ns", "timers", "timeout_not_struck", "ns", "10b", "go"),
     Row("10b", "set and cancel a timeout, context", "ns", "timers", "timeout_by_context", "ns", "10b", "go"),
     Row("11", "cancel 1e5 parked, until all have ended", "ms", "cancel", "cancel_shared", "time", "11", "go"),
@@ -100,7 +101,7 @@ class Targets:
     # The first prototype's figures against Go's in one run, at one thread.
     OF_GO = {"1": 1039 / 90, "2": 272 / 38, "3": 35 / 17, "4": 36 / 17, "5": 137 / 19, "8g": 1002 / 140}
     TEN_TIMES_ELIXIR = "T1", "T2", "T2b", "14", "14t", "14r", "14f", "14n"
-    THREE_TIMES_GO = "6", "6x", "6b", "6bx", "10a", "10b", "12", "12d"
+    THREE_TIMES_GO = "6", "6x", "6b", "6bx", "10cpu", "10t", "10a", "10b", "12", "12d"
     NOISE = 1.05
 
     def __init__(self, figures, full_size):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What do sleeps cost, and timeouts that do not strike?
+// What do sleeps cost, tickers, and timeouts that do not strike?
 #include "support.hpp"
 
 #include <chrono>
@@ -33,6 +33,35 @@ void sleeps(benchmark::State& state) {
 }
 BENCHMARK(sleeps)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
+
+constexpr int ticks = 10;
+rn::task<> tick() {
+  rn::ticker t(20ms);
+  for (int i = 0; i < ticks; ++i) co_await t.recv();
+}
+rn::task<> many_tickers(long n) {
+  rn::errgroup g;
+  for (long i = 0; i < n; ++i) co_await g.go(tick);
+  co_await g.wait();
+}
+
+// Ten thousand tickers; the ideal is 200 ms. `cpu_ns` is what a tick costs.
+void tickers(benchmark::State& state) {
+  rn::runtime rt(bench::threads_of(state));
+  const long n = bench::scaled(10'000);
+  rt.run(many_tickers, n);
+  double cpu = 0;
+  for (auto _ : state) {
+    const auto before = bench::usage_now();
+    const auto start = bench::clock::now();
+    rt.run(many_tickers, n);
+    state.SetIterationTime(bench::seconds_since(start));
+    cpu += bench::usage_now().cpu - before.cpu;
+  }
+  state.counters["cpu_ns"] = 1e9 * cpu / static_cast<double>(state.iterations() * n * ticks);
+}
+BENCHMARK(tickers)
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(3);
 
 rn::task<> nothing() { co_return; }
 

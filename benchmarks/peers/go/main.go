@@ -68,6 +68,7 @@ var rows = map[string]func(out, sizes){
 	"9":   parked,
 	"10":  sleeps,
 	"10b": ns("10b", setAndCancel),
+	"10t": tickers,
 	"11":  cancelShared,
 	"11b": cancelDerived,
 	"12":  ns("12", mutexWithYield),

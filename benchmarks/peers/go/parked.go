@@ -86,6 +86,27 @@ func sleeps(o out, s sizes) {
 	o.put("10cpu", ms(cpuTime()-cpu), "ms")
 }
 
+// Row 10t: ten thousand tickers of 20 ms, 10 ticks each.
+func tickers(o out, s sizes) {
+	const ticks = 10
+	n := s.of(10_000)
+	cpu := cpuTime()
+	var wg sync.WaitGroup
+	for i := 0; i < n; i++ {
+		wg.Add(1)
+		go func() {
+			t := time.NewTicker(20 * time.Millisecond)
+			for j := 0; j < ticks; j++ {
+				<-t.C
+			}
+			t.Stop()
+			wg.Done()
+		}()
+	}
+	wg.Wait()
+	o.put("10t", perOp(cpuTime()-cpu, n*ticks), "ns")
+}
+
 // Row 10b: a timeout is set and does not strike.
 func setAndCancel(s sizes) int {
 	n := s.of(1_000_000)
