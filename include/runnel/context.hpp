@@ -31,7 +31,8 @@ class [[nodiscard("the context is cancelled when this dies: keep it")]] cancel_f
     std::swap(x_node, taken.x_node);
     return *this;
   }
-  ~cancel_function() {
+  // Not inlined: in an optional g++ 12 takes it for uninitialized.
+  RUNNEL_NOINLINE ~cancel_function() {
     if (!x_node) return;
     cancel(nullptr);
     x_node->release();
