@@ -16,24 +16,6 @@ rn::task<> many_sleeps(long n) {
   co_await g.wait();
 }
 
-// Sleeps of 1 to 100 ms; the ideal is 100 ms for all of them, whatever their number. `cpu_ms` is what they cost.
-void sleeps(benchmark::State& state) {
-  rn::runtime rt(bench::threads_of(state));
-  const long n = bench::scaled(100'000);
-  rt.run(many_sleeps, n);
-  double cpu = 0;
-  for (auto _ : state) {
-    const auto before = bench::usage_now();
-    const auto start = bench::clock::now();
-    rt.run(many_sleeps, n);
-    state.SetIterationTime(bench::seconds_since(start));
-    cpu += bench::usage_now().cpu - before.cpu;
-  }
-  state.counters["cpu_ms"] = 1e3 * cpu / static_cast<double>(state.iterations());
-}
-BENCHMARK(sleeps)
-    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
-
 constexpr int ticks = 10;
 rn::task<> tick() {
   rn::ticker t(20ms);
@@ -45,20 +27,32 @@ rn::task<> many_tickers(long n) {
   co_await g.wait();
 }
 
-// Ten thousand tickers; the ideal is 200 ms. `cpu_ns` is what a tick costs.
-void tickers(benchmark::State& state) {
+// Returns the seconds of CPU that a run costs.
+template <class F> double measure(benchmark::State& state, F many, long n) {
   rn::runtime rt(bench::threads_of(state));
-  const long n = bench::scaled(10'000);
-  rt.run(many_tickers, n);
+  rt.run(many, n);
   double cpu = 0;
   for (auto _ : state) {
     const auto before = bench::usage_now();
     const auto start = bench::clock::now();
-    rt.run(many_tickers, n);
+    rt.run(many, n);
     state.SetIterationTime(bench::seconds_since(start));
     cpu += bench::usage_now().cpu - before.cpu;
   }
-  state.counters["cpu_ns"] = 1e9 * cpu / static_cast<double>(state.iterations() * n * ticks);
+  return cpu / static_cast<double>(state.iterations());
+}
+
+// Sleeps of 1 to 100 ms; the ideal is 100 ms for all of them, whatever their number. `cpu_ms` is what they cost.
+void sleeps(benchmark::State& state) {
+  state.counters["cpu_ms"] = 1e3 * measure(state, many_sleeps, bench::scaled(100'000));
+}
+BENCHMARK(sleeps)
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
+
+// Ten thousand tickers; the ideal is 200 ms. `cpu_ns` is what a tick costs.
+void tickers(benchmark::State& state) {
+  const long n = bench::scaled(10'000);
+  state.counters["cpu_ns"] = 1e9 * measure(state, many_tickers, n) / static_cast<double>(n * ticks);
 }
 BENCHMARK(tickers)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(3);

@@ -20,6 +20,7 @@
 
 #include <gtest/gtest.h>
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/udp.hpp>
@@ -582,6 +583,26 @@ TEST_F(use_task, a_report_says_who_waits_for_an_operation) {
     op.complete({});
     co_await g.wait();
   });
+}
+
+// The completion runs it in the handler, with nothing that keeps the scheduler alive: its end waits for who is inside.
+TEST_F(use_task, ends_the_last_goroutine_of_a_scheduler_that_is_destroyed_at_that_moment) {
+  asio::io_context io(2);
+  auto work = asio::make_work_guard(io);
+  std::thread runner([&] { io.run(); });
+  std::atomic<int> ended = 0;
+  for (int i = 1; i <= 1'000; ++i) {
+    rn::scheduler sched(io, rn::threads(1));
+    sched.go([&]() -> rn::task<> {
+      asio::steady_timer soon(io, 1us);
+      co_await soon.async_wait(rn::use_task);
+      ++ended;
+    });
+    while (sched.live() != 0) std::this_thread::yield();
+    EXPECT_EQ(ended, i);
+  }
+  work.reset();
+  runner.join();
 }
 
 }  // namespace
