@@ -113,8 +113,7 @@ class owned_operation : public cancel_hook {
     fire = [](cancel_hook& self, wake_batch&) noexcept { static_cast<owned_operation&>(self).interrupted(); };
     g.set_leaf(leaf);
     g.set_node(this);
-    // [begin] seq_cst: before the level is read; against raise(), then interrupt()'s look at the word
-    g.word.exchange(word::operation | word::owned | g.tagged_generation(), std::memory_order_seq_cst);
+    publish(g.word, word::operation | word::owned | g.tagged_generation());  // as park_on() does
     if (!g.context.load(std::memory_order_relaxed)->due()) return true;
     end();
     return false;

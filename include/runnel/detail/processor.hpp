@@ -97,8 +97,9 @@ struct runnable_item {
 //   reserve    written by the pumping thread (release, after what a goroutine did that has ended); read anywhere
 //   posted     how the pump was posted; taken by whoever runs it
 //   progress   written by the pumping thread, one more for each resume; read by the monitor, as a hint only
-//   visitors   threads inside scheduler_core::run_here() with it, which hold nothing that keeps the scheduler alive
-//   idle       written where it becomes idle and where it is taken; read by the monitor, as a hint only
+//   visitors   how often somebody has come to scheduler_core::run_here() with it, who holds nothing that keeps the
+//              scheduler alive: written by who has the processor, read when nothing lives
+//   visitors_gone   how often one has left; read when nothing lives
 struct alignas(cache_line * 2) processor {
   fifo_link* run_next = nullptr;  // woken by what runs now: resumed first, so that a ping-pong stays on one core
   fifo goroutines;                // oldest first
@@ -131,8 +132,8 @@ struct alignas(cache_line * 2) processor {
 
   alignas(cache_line) std::uint32_t seen_progress = 0;  // the monitor's
   std::int64_t seen_at = 0;
-  std::atomic<unsigned> visitors{0};
-  std::atomic<bool> idle{true};
+  std::uint32_t visitors = 0;
+  std::atomic<std::uint32_t> visitors_gone{0};
   static constexpr std::uint8_t not_posted = 0, posted_again = 1, posted_to_search = 2;
   std::atomic<std::uint8_t> posted{not_posted};
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/idle_set.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/processor.hpp>
@@ -40,12 +41,11 @@ class pump_host {
 
 // Invariants:
 //   1. A processor is idle (in x_idle), or its pump is posted, or it is being pumped; exactly one of these.
-//   2. No injected goroutine is forgotten: inject() stores x_injected_count (seq_cst) and then looks at the idle count
+//   2. No injected goroutine is forgotten: inject() stores x_injected_count (seq_cst) and then looks at the idle ones
 //      and the searchers; a pump that ends leaves the searchers, becomes idle (seq_cst), and then looks at
 //      x_injected_count. Who stops searching because it has found something looks there too.
 //   3. Nothing here allocates after construction.
 //
-//   x_idle_count      written under x_idle_lock; read anywhere
 //   x_searching       1 while a pump looks for work, or is on its way to: then nobody else is woken
 //   x_injected_count  written under x_injected_lock; read anywhere
 //   x_injecting       threads inside inject()
@@ -66,11 +66,9 @@ class processor_set {
   std::int64_t now() const noexcept { return x_host.now(); }
   // When nothing lives any more: nobody who woke somebody touches this set after it returns.
   void wait_for_visitors() const noexcept {
-    auto wait = [](const std::atomic<unsigned>& inside) {
-      while (inside.load(std::memory_order_acquire) != 0) std::this_thread::yield();
-    };
-    wait(x_injecting);
-    for (const processor& p : x_processors) wait(p.visitors);
+    while (x_injecting.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+    for (const processor& p : x_processors)
+      while (p.visitors_gone.load(std::memory_order_acquire) != p.visitors) std::this_thread::yield();
   }
   // Visits the goroutines that are in a queue, for reports, by their fifo_link or their list_link. It keeps the
   // processors out of their queues meanwhile, one after the other: f does little, and neither allocates nor calls
@@ -90,20 +88,19 @@ class processor_set {
     visit(x_injected);
   }
   bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
-  bool all_idle() const noexcept { return x_idle_count.load(std::memory_order_seq_cst) == x_concurrency; }
-  bool any_idle() const noexcept { return x_idle_count.load(std::memory_order_relaxed) != 0; }
+  bool all_idle() const noexcept { return x_idle.all(std::memory_order_seq_cst); }
+  bool any_idle() const noexcept { return x_idle.any(std::memory_order_relaxed); }
+  bool is_idle(const processor& p) const noexcept { return x_idle.contains(p.index); }  // a hint
   // As many are busy as the machine has cores, and `more`: one more would only take turns with them. A hint.
   bool crowded(unsigned more = 0) const noexcept {
-    return x_concurrency - x_idle_count.load(std::memory_order_relaxed) >= x_cores + more;
+    return x_concurrency - x_idle.count(std::memory_order_relaxed) >= x_cores + more;
   }
 
  protected:
   processor_set(pump_host& host, unsigned concurrency)
-      : x_host(host), x_concurrency(concurrency), x_processors(concurrency),
-        x_cores(cores(concurrency)) {
-    x_idle.reserve(concurrency);
-    for (auto& p : x_processors) x_idle.push_back(&p);
-    x_idle_count.store(concurrency, std::memory_order_relaxed);
+      : x_host(host), x_concurrency(concurrency), x_processors(concurrency), x_cores(cores(concurrency)),
+        x_idle(concurrency) {
+    for (unsigned i = 0; i < concurrency; ++i) x_processors[i].index = i;
   }
   ~processor_set() {
     for (auto& p : x_processors) forget_hashed_biases(&p);
@@ -116,7 +113,7 @@ class processor_set {
     {
       std::lock_guard hold(x_injected_lock);
       x_injected.append(chain);
-      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle_count
+      x_injected_count.store(x_injected.size(), std::memory_order_seq_cst);  // [inject], then x_idle
     }
     wake_one();
     x_injecting.fetch_sub(1, std::memory_order_release);  // last touch: before wait_for_visitors()
@@ -139,7 +136,7 @@ class processor_set {
   // Sends an idle processor to search, unless somebody searches already.
   RUNNEL_NOINLINE void wake_one() noexcept {
     for (;;) {
-      if (x_idle_count.load(std::memory_order_seq_cst) == 0 || !start_searching()) return;
+      if (!x_idle.any(std::memory_order_seq_cst) || !start_searching()) return;
       if (processor* p = take_idle()) return post(*p, processor::posted_to_search);
       x_searching.fetch_sub(1, std::memory_order_seq_cst);
       if (!anything_injected()) return;  // else: who injected meanwhile took us for a searcher
@@ -161,24 +158,12 @@ class processor_set {
   }
 
   processor* take_idle() noexcept {
-    if (!any_idle()) return nullptr;
-    std::lock_guard hold(x_idle_lock);
-    if (x_idle.empty()) return nullptr;
-    processor* p = x_idle.back();
-    x_idle.pop_back();
-    p->idle.store(false, std::memory_order_relaxed);
-    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);
-    return p;
-  }
-  void give_back_idle(processor& p) noexcept {
-    std::lock_guard hold(x_idle_lock);
-    x_idle.push_back(&p);
-    p.idle.store(true, std::memory_order_relaxed);
-    x_idle_count.store(x_idle.size(), std::memory_order_seq_cst);  // [idle], then x_injected_count
+    auto index = x_idle.take();
+    return index ? &x_processors[*index] : nullptr;
   }
   void become_idle(processor& p, bool searching) noexcept {
     if (searching) x_searching.fetch_sub(1, std::memory_order_seq_cst);
-    give_back_idle(p);
+    x_idle.put(p.index);  // [idle], then x_injected_count
     if (anything_injected()) wake_one();
   }
 
@@ -193,9 +178,7 @@ class processor_set {
   }
   const unsigned x_cores;
 
-  alignas(destructive_interference) std::atomic<std::size_t> x_idle_count{0};
-  spinlock x_idle_lock;
-  std::vector<processor*> x_idle;
+  idle_set x_idle;
 
   alignas(destructive_interference) std::atomic<unsigned> x_searching{0};
 

@@ -55,7 +55,7 @@ class rescue_monitor : public processor_set {
       auto progress = victim.progress.load(std::memory_order_relaxed);
       auto resumes = progress - std::exchange(victim.seen_progress, progress);
       auto elapsed = at - std::exchange(victim.seen_at, at);
-      if (victim.idle.load(std::memory_order_relaxed) || elapsed / (resumes + 1) < cost_model::coarse_ns) continue;
+      if (is_idle(victim) || elapsed / (resumes + 1) < cost_model::coarse_ns) continue;
       processor* rescuer = take_idle();
       if (!rescuer) return nullptr;
       if (rescuer == &victim) {

@@ -26,11 +26,7 @@ namespace runnel::detail {
 class scheduler_core : public rescue_monitor {
  public:
   scheduler_core(pump_host& host, unsigned concurrency) : rescue_monitor(host, concurrency) {
-    unsigned index = 0;
-    for (auto& p : x_processors) {
-      p.core = this;
-      p.index = index++;
-    }
+    for (auto& p : x_processors) p.core = this;
     seed(0);
     for (auto& p : x_processors) p.shares_next = shares_next();
   }
@@ -238,14 +234,14 @@ class scheduler_core : public rescue_monitor {
     if (chain.empty()) return;
     processor* p = this_processor() ? nullptr : take_idle();
     if (!p) return inject(chain);
-    p->visitors.fetch_add(1, std::memory_order_relaxed);
+    ++p->visitors;
     if (chain.size() > 1 || !run_one<Run>(*p, chain.pop())) {
       p->gate.enter();
       p->append_goroutines(chain);
       p->gate.leave();
       pump<Run>(*p, false, false);  // does not linger: the next handler is waiting, perhaps
     }
-    p->visitors.fetch_sub(1, std::memory_order_release);  // last touch: before wait_for_visitors()
+    p->visitors_gone.fetch_add(1, std::memory_order_release);  // last touch: before wait_for_visitors()
   }
 
   // Rescues work that is stuck behind a goroutine that runs long. Called by the host's timer.
