@@ -9,6 +9,8 @@
 #include <runnel/test.hpp>
 #include <runnel/with_context.hpp>
 
+#include "support/what.hpp"
+
 #include <chrono>
 #include <exception>
 #include <map>
@@ -109,7 +111,6 @@ template <class W> rn::task<std::exception_ptr> error_of_run(W work) {
   auto outcome = co_await rn::as_result(std::move(work));
   co_return outcome.error();
 }
-inline std::string what(const std::exception_ptr& e) { return e ? rn::detail::what_of(e) : "nothing"; }
 template <class E> const E* as(const std::exception_ptr& e) {
   try {
     if (e) std::rethrow_exception(e);

@@ -8,6 +8,8 @@
 #include <runnel/test.hpp>
 #include <runnel/with_context.hpp>
 
+#include "support/what.hpp"
+
 #include <chrono>
 #include <exception>
 #include <stdexcept>
@@ -57,6 +59,5 @@ template <class Body> rn::task<> beside(rn::task_supervisor& sup, Body body) {
 template <class Body> void in_one(rn::task_supervisor sup, Body body) {
   rn::test::run([&]() -> rn::task<> { co_await beside(sup, [&]() -> rn::task<> { co_await body(sup); }); });
 }
-inline std::string what(const std::exception_ptr& e) { return e ? rn::detail::what_of(e) : "nothing"; }
 
 }  // namespace runnel_test
