@@ -3,6 +3,8 @@
 #include <runnel/as_result.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
+#include <runnel/detail/frame_pool.hpp>
+#include <runnel/detail/intrusive_list.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
@@ -12,6 +14,7 @@
 
 #include "support/until.hpp"
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -21,8 +24,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -161,6 +166,103 @@ TEST(scheduler, a_deadline_that_is_called_off_from_outside_does_not_hold_io_run)
     outside.join();
     EXPECT_TRUE(kept->is_done());
   }
+}
+
+// ---- housekeeping ----
+
+// More slabs than the frame pool keeps are spare, as after a burst: it is looked after, from when a pump ends.
+class housekeeping : public testing::Test {
+ protected:
+  void SetUp() override {
+    depot.store.release_all();
+    (void)rn::detail::frame_pool_tend();  // has looked, and seen none spare: for a while it gives none back
+    std::vector<rn::detail::list_link*> slabs;
+    for (std::size_t i = 0; i < 2 * depot.store.kept; ++i)
+      slabs.push_back(::new (depot.store.take()) rn::detail::list_link);
+    for (auto* slab : slabs) depot.store.put(slab);
+    ASSERT_TRUE(depot.store.has_surplus());
+  }
+  void TearDown() override { depot.store.release_all(); }
+
+  rn::detail::frame_depot& depot = rn::detail::the_frame_depot;
+};
+
+TEST_F(housekeeping, is_no_work_of_the_context) {
+  for (int n : {1, 2}) {
+    asio::io_context io(1);
+    rn::scheduler sched(io, rn::threads(n));  // of two one is idle: the monitor is on its way as well
+    sched.go([] {});
+    while (sched.live() != 0) io.run_one();
+    while (io.poll() != 0) continue;
+    EXPECT_TRUE(io.stopped()) << n;  // as it is when there is no work left
+    EXPECT_TRUE(depot.store.has_surplus()) << "it has nothing to look after";
+  }
+}
+
+TEST_F(housekeeping, delays_neither_the_end_of_run_nor_that_of_join) {
+  auto mapped = depot.store.mapped();
+  asio::io_context io(1);
+  rn::scheduler on_context(io, rn::threads(1));
+  for (int i = 0; i < 3; ++i) {
+    on_context.go([] {});
+    io.run();
+    io.restart();
+  }
+  asio::thread_pool pool(1);
+  rn::scheduler on_pool(pool, rn::threads(1));
+  on_pool.go([] {});
+  pool.join();
+  EXPECT_EQ(depot.store.mapped(), mapped) << "so long that memory went back";
+}
+
+TEST_F(housekeeping, gives_memory_back_while_the_context_goes_on_for_others) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  auto others = asio::make_work_guard(io);
+  sched.go([] {});
+  std::thread thread([&] { io.run(); });
+  EXPECT_TRUE(wait_until([&] { return sched.live() == 0 && !depot.store.has_surplus(); }));
+  others.reset();
+  thread.join();
+}
+
+// What waits when run() has returned goes on with the next run().
+TEST_F(housekeeping, goes_on_where_the_context_runs_again) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1));
+  sched.go([] {});
+  io.run();
+  ASSERT_TRUE(depot.store.has_surplus());
+  io.restart();
+  auto others = asio::make_work_guard(io);
+  std::thread thread([&] { io.run(); });
+  EXPECT_TRUE(wait_until([&] { return !depot.store.has_surplus(); }));
+  others.reset();
+  thread.join();
+}
+
+// Of waits that a scheduler has left behind its context neither runs out of work too early nor never.
+TEST_F(housekeeping, that_waits_is_dropped_with_the_scheduler_or_the_context) {
+  {
+    asio::io_context io(1);
+    for (int i = 0; i < 3; ++i) {
+      rn::scheduler sched(io, rn::threads(2));
+      sched.go([] {});
+      io.run();
+      io.restart();
+    }
+    int ran = 0;
+    for (int i = 0; i < 3; ++i) asio::post(io, [&] { ++ran; });
+    io.run();  // with what the schedulers have left behind
+    EXPECT_EQ(ran, 3);
+    EXPECT_TRUE(io.stopped());
+  }
+  auto io = std::make_unique<asio::io_context>(1);
+  rn::scheduler sched(*io, rn::threads(2));
+  sched.go([] {});
+  io->run();
+  io.reset();
+  EXPECT_EQ(sched.live(), 0u);
 }
 
 TEST(scheduler, io_may_run_again_for_later_goroutines) {

@@ -3,6 +3,7 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/detail/asio_uncounted_timer.hpp>
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
@@ -308,15 +309,11 @@ class asio_host_on final : public asio_host {
   }
   void arm_monitor(std::int64_t after) noexcept override {
     std::lock_guard hold(x_mutex);
-    if (!x_monitor) return;
-    x_monitor->expires_after(std::chrono::nanoseconds(after));
-    x_monitor->async_wait(monitor_handler{{self(), &x_monitor_slot}});
+    if (x_monitor) x_monitor->wait(std::chrono::nanoseconds(after), monitor_handler{{self(), &x_monitor_slot}});
   }
   void arm_tender(std::int64_t after) noexcept override {
     std::lock_guard hold(x_mutex);
-    if (!x_tender) return;
-    x_tender->expires_after(std::chrono::nanoseconds(after));
-    x_tender->async_wait(tender_handler{{self(), &x_tender_slot}});
+    if (x_tender) x_tender->wait(std::chrono::nanoseconds(after), tender_handler{{self(), &x_tender_slot}});
   }
   void hold_work(bool yes) noexcept override {
     if (yes && !x_work && !context_has_ended()) x_work.emplace(x_executor);
@@ -342,8 +339,8 @@ class asio_host_on final : public asio_host {
   static constexpr std::int64_t rest_ns = 250'000;
   static constexpr std::size_t many = 8;
   std::optional<timer_type> x_timer;
-  std::optional<timer_type> x_monitor;
-  std::optional<timer_type> x_tender;
+  std::optional<asio_uncounted_timer<Executor>> x_monitor;
+  std::optional<asio_uncounted_timer<Executor>> x_tender;
   std::optional<boost::asio::executor_work_guard<Executor>> x_work;  // guarded by the runtime core's mutex
 };
 

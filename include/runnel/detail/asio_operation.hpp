@@ -7,8 +7,10 @@
 #include <runnel/detail/asio_executor.hpp>
 #include <runnel/detail/asio_initiation.hpp>
 #include <runnel/detail/asio_world.hpp>
+#include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/owned_operation.hpp>
 #include <runnel/detail/promise.hpp>
+#include <runnel/detail/spawn_place.hpp>
 #include <runnel/error.hpp>
 #include <runnel/io/io_result.hpp>
 #include <runnel/waiter.hpp>
@@ -19,9 +21,12 @@
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -151,6 +156,9 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
         x_args(std::move(other.x_args)),
         x_completion(std::move(other.x_completion)),
         x_failure(std::move(other.x_failure)) {}
+  ~asio_operation() {
+    if (x_is_case) [[unlikely]] die_as_case();
+  }
 
   bool suspend(promise_base* leaf) {
     if (x_is_case) [[unlikely]] refuse_case();
@@ -194,6 +202,13 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   }
   [[noreturn]] RUNNEL_NOINLINE static void refuse_case() {
     throw misuse_error("runnel: this operation of Asio is a case of a select that has not ended");
+  }
+  // The select, and whatever completes it, would go on writing to it.
+  [[noreturn]] RUNNEL_NOINLINE static void die_as_case() noexcept {
+    goroutine* g = current_goroutine();
+    std::fprintf(stderr, "runnel: an operation of Asio was destroyed while a select had it as a case, by %s\n",
+                 g ? ("a goroutine " + started_at(g->where)).c_str() : "a thread that runs no goroutine");
+    std::abort();
   }
   // A select refers to it, and its result would be written to where it was. Before anything of it is moved.
   asio_operation& check_movable() {

@@ -121,12 +121,10 @@ class cancel_node : public member {
     orphan_children(above);
   }
 
-  // The same where the parent may die at the same time (it orphans its children under their locks). Unlists a hook of
-  // this node, too, if there is one.
-  void detach_from_unpinned_parent(cancel_hook* own = nullptr) noexcept {
+  // The same where the parent may die at the same time (it orphans its children under their locks).
+  void detach_from_unpinned_parent() noexcept {
     for (;; cpu_pause()) {
       std::lock_guard self(x_lock);
-      if (own) unlink(own);
       if (x_parent) {
         if (!x_parent->x_lock.try_lock()) continue;
         unlink(this);

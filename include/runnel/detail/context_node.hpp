@@ -24,6 +24,9 @@ using context_values = std::shared_ptr<const context_value>;
 //   1. A node with a parent on the heap holds a reference to it, and to the root that it hears beside. A parent in a
 //      frame orphans its children before it dies (cancel_node), so that they may outlive it.
 //   2. The deadline, if it is this node's own, is armed from arm() until the node is done, or gone.
+//   3. The timer is disarmed, and not firing, before the node leaves the tree. So the hook that would call it off does
+//      nothing from then on, and may still be listed when the node dies: in a list of the node's own, or else, while
+//      the timer's host has yet to be told, in a batch, and with a use.
 //
 //   x_uses   handles, goroutines at home here, and children; the last one ends the node
 class context_node final : public cancel_node, private deadline_timer {
@@ -42,13 +45,21 @@ class context_node final : public cancel_node, private deadline_timer {
   static void operator delete(void* node, std::size_t size) noexcept { frame_deallocate(node, size); }
 
   void retain() noexcept { x_uses.fetch_add(1, std::memory_order_relaxed); }  // relaxed: a use exists already
+  // For who is kept alive by something else than a use, as a walk is by `busy`.
+  bool retain_if_used() noexcept {
+    auto n = x_uses.load(std::memory_order_relaxed);
+    while (n != 0)
+      if (x_uses.compare_exchange_weak(n, n + 1, std::memory_order_relaxed)) return true;  // relaxed: as retain()
+    return false;
+  }
   void release() noexcept {
     context_node* node = this;
     while (node && node->x_uses.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // acq_rel: all uses before the end
       node->disarm();  // a hook that fires now finds the timer disarmed, and does nothing
       context_node* root = node->x_root_use;
       if (root) root->unlist(node->x_edge);
-      node->detach_from_unpinned_parent(&node->x_call_off);  // a walk that came by the edge has gone back up then
+      node->detach_from_unpinned_parent();  // a walk that came by the edge has gone back up then
+      if (node->x_call_off.was_the_last) node->set_host();  // the hook came first, and found no use to hold on to
       context_node* parent = node->x_parent_use;
       delete node;
       if (root) root->release();  // one call deep: a root or a branch hears no other root
@@ -97,10 +108,9 @@ class context_node final : public cancel_node, private deadline_timer {
         auto& self = static_cast<call_off&>(h);
         if (!self.was_the_last) {
           self.was_the_last = self.node.disarm_unless_firing();
-          if (!self.was_the_last) return;
-          self.node.retain();
-          batch.add_after(self);
+          if (self.was_the_last && self.node.retain_if_used()) batch.add_after(self);  // else its end tells the host
         } else {
+          self.was_the_last = false;
           self.node.set_host();
           self.node.release();
         }

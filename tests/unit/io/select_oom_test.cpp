@@ -165,6 +165,42 @@ TEST_F(select_operation_out_of_memory, a_select_with_coroutine_handlers_throws_a
   EXPECT_GE(failures, 3);  // the select, the call of the handler, the handler
 }
 
+// Of a channel too; what is behind that element stays there.
+TEST_F(select_operation_out_of_memory, a_coroutine_handler_loses_the_one_element_that_was_taken_for_it) {
+  for (bool loop : {false, true}) {
+    int failures = fail_each([&](int n) -> rn::task<> {
+      rn::chan<std::shared_ptr<int>> ch(2);
+      auto element = std::make_shared<int>(1);
+      for (int i = 0; i < 2; ++i) co_await ch.send(element);
+      int handled = 0;
+      auto on_value = [&](std::optional<std::shared_ptr<int>> v) -> rn::task<> {
+        co_await rn::yield();
+        handled += **v;
+      };
+      auto on_value_of_loop = [&](std::optional<std::shared_ptr<int>> v) -> rn::task<rn::loop_control> {
+        co_await rn::yield();
+        handled += **v;
+        co_return rn::stop;
+      };
+      std::exception_ptr error;
+      try {
+        failing now(n);
+        if (loop)
+          co_await rn::select_loop(rn::on(ch.recv(), on_value_of_loop));
+        else
+          co_await rn::select(rn::on(ch.recv(), on_value));
+      } catch (...) {
+        error = std::current_exception();
+      }
+      EXPECT_EQ(handled, error ? 0 : 1);
+      EXPECT_EQ(ch.len(), n == 0 ? 2u : 1u) << "without memory for the select itself nothing was taken";
+      EXPECT_EQ(element.use_count(), 1 + static_cast<long>(ch.len()));
+      if (error) std::rethrow_exception(error);
+    });
+    EXPECT_GE(failures, 3);  // the select, the call of the handler, the handler
+  }
+}
+
 TEST_F(select_operation_out_of_memory, a_loop_throws_and_what_was_done_is_kept) {
   for (bool coroutines : {false, true}) {
     int failures = fail_each([&](int n) -> rn::task<> {

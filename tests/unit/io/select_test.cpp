@@ -821,6 +821,54 @@ TEST(select_operation, that_is_out_in_a_loop_is_not_to_be_moved_by_its_handlers)
   });
 }
 
+using select_operation_death = testing::Test;
+TEST(select_operation_death, destroying_one_that_is_out_in_a_loop_says_so) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto loop = [](reading& io, auto handler_of) -> rn::task<> {
+    auto made = [&io] { return io.start_step(rn::use_task); };
+    std::optional<decltype(made())> read;
+    read.emplace(made());
+    auto handler = handler_of(read);
+    co_await rn::select_loop(rn::on(*read, [] {}), rn::on(io.begun.recv(), handler));
+  };
+  auto run = [&loop](auto handler_of) {
+    rn::runtime rt(rn::threads(1));
+    reading io;
+    io.obey();
+    rt.run(loop, std::ref(io), handler_of);
+  };
+  const std::string says = "an operation of Asio was destroyed while a select had it as a case, by ";
+  EXPECT_DEATH(run([](auto& read) { return [&read] { read.reset(); }; }), says + "a goroutine started by run");
+  EXPECT_DEATH(run([](auto& read) { return [&read] { std::thread([&] { read.reset(); }).join(); }; }),
+               says + "a thread that runs no goroutine");
+}
+
+// Where it has ended, or was none of the select's yet, it may die: in the handler that was given its result, too.
+TEST(select_operation, may_die_when_its_select_has_ended) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    reading io;
+    io.on_start = [&] { io.complete({}, 1); };
+    auto made = [&io] { return io.start_step(rn::use_task); };
+    std::optional<decltype(made())> read;
+    auto take = [&](int n) {
+      EXPECT_EQ(n, 1);
+      read.reset();
+    };
+    read.emplace(made());
+    co_await rn::select(rn::on(*read, take));
+    EXPECT_FALSE(read);
+    auto take_later = [&](int n) -> rn::task<> { co_return take(n); };
+    read.emplace(made());
+    co_await rn::select(rn::on(*read, take_later));
+    EXPECT_FALSE(read);
+    read.emplace(made());
+    auto a_case = rn::on(*read, take);
+    { [[maybe_unused]] auto never_awaited = rn::select(a_case); }
+    read.reset();
+    EXPECT_EQ(io.starts(), 2);
+  });
+}
+
 TEST(select_operation, that_is_a_case_already_or_was_awaited_is_misuse) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     reading io;
