@@ -158,8 +158,8 @@ template <class Socket, class Buffers> class attempting_write : public attemptin
 };
 
 // A read mostly comes before what it reads, and then a try is a system call in vain. It is tried only if the last read
-// of this goroutine, which mostly has one connection, filled its buffer, so that more may be there; and not for a while
-// after one in vain, as when each message fills the buffer. A wrong guess costs that call, or a detour by Asio's queue.
+// of this goroutine, which mostly has one connection, filled its buffer, so that more may be there; and, as each message
+// may fill it, after n tries in vain in a row one read of 2^n. A wrong guess costs that call, or a detour by Asio's queue.
 // Behind the end, or an error, it is tried, too: Asio's reactor may wait for ever for what is not said twice.
 template <class Socket, class Buffers> class attempting_read : public attempting<Socket, Buffers> {
  public:
@@ -169,13 +169,14 @@ template <class Socket, class Buffers> class attempting_read : public attempting
     x_reader = &g;
     x_size = boost::asio::buffer_size(this->x_buffers);
     if (!g.reads_fill) return false;
-    if (g.vain_reads != 0) return --g.vain_reads, false;
+    if (g.vain_tries != 0 && g.proc->next_random() >> (64 - g.vain_tries) != 0) return false;
     boost::system::error_code error;
     std::size_t n = 0;
     if (!attempt_read(*this->x_socket, this->x_buffers, error, n)) {
-      g.vain_reads = 15;
+      if (g.vain_tries < goroutine::most_vain_tries) ++g.vain_tries;
       return false;
     }
+    g.vain_tries = 0;
     out.emplace(error, n);
     this->spend_more_budget(g);
     return true;
@@ -184,7 +185,7 @@ template <class Socket, class Buffers> class attempting_read : public attempting
     goroutine* reader = std::exchange(x_reader, nullptr);  // another one may use the operation next, as a case
     if (!reader) return;
     reader->reads_fill = c.error || std::get<0>(c.values) == x_size;
-    if (c.error) reader->vain_reads = 0;
+    if (c.error) reader->vain_tries = 0;
   }
   void not_begun() noexcept { x_reader = nullptr; }
   template <class Handler> void operator()(Handler&& handler) && {

@@ -123,11 +123,12 @@ class asio_host : public pump_host,
                   public std::enable_shared_from_this<asio_host> {
  public:
   asio_host(unsigned concurrency, runtime_options options)
-      : asio_world(false), core(*this, *this, asio_host::now(), concurrency, std::move(options)) {}
+      : asio_world(false), core(*this, *this, asio_host::now(), concurrency, std::move(options)) {
+    set_asio(*this);
+  }
   virtual ~asio_host() = default;
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
-  asio_world* asio() noexcept final { return this; }
   void stops_counting(processor& p) noexcept final { core.give_back_reserve(p); }
   std::int64_t now() const noexcept final {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -158,30 +159,21 @@ class asio_host : public pump_host,
     close_timers();
   }
 
-  void go_on(goroutine& g, bool in_handler) noexcept final {
-    fifo chain;
-    chain.push(&g);
-    bool ended = context_has_ended();
-    if (in_handler && !ended && runs_here()) return run_here(chain);
-    auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
-    core.core.schedule_all(chain);
-    // This thread may be the last that comes by.
-    while (ended && core.core.anything_posted()) help();
-  }
-
   template <class ExecutionContext>
   void attach_to(ExecutionContext& context);
-
-  // Whether the calling thread is one of the execution context's.
-  virtual bool runs_here() const noexcept = 0;
 
   runtime_core core;
 
  protected:
   virtual void close_timers() noexcept = 0;
-  // What needs the pump: it is compiled with asio_host_on, and nowhere else.
-  virtual void run_here(fifo& chain) noexcept = 0;
-  virtual void help() noexcept = 0;
+  virtual void help() noexcept = 0;  // needs the pump: it is compiled with asio_host_on, and nowhere else
+  // Not as the pump: this thread does something else, or is of another context.
+  void go_on_later(goroutine& g) noexcept {
+    auto keep = shared_from_this();  // nothing lives, perhaps, once g has ended
+    core.core.schedule(&g);
+    // This thread may be the last that comes by.
+    while (context_has_ended() && core.core.anything_posted()) help();
+  }
   bool context_has_ended() const noexcept { return x_context_ended.load(std::memory_order_acquire); }
 
  private:
@@ -210,15 +202,22 @@ class asio_host_on final : public asio_host {
     x_tender.emplace(executor);
   }
   boost::asio::any_io_executor get_executor() const override { return x_executor; }
-  bool runs_here() const noexcept override {
-    if constexpr (requires { x_executor.running_in_this_thread(); }) return x_executor.running_in_this_thread();
-    return false;
+  void go_on(goroutine& g, bool in_handler) noexcept override {
+    if (!in_handler || context_has_ended() || !runs_here()) return go_on_later(g);
+    fifo chain;
+    chain.push(&g);
+    run_here(chain);
   }
 
  private:
   using timer_type = boost::asio::basic_waitable_timer<std::chrono::steady_clock,
                                                        boost::asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
+  // Whether the calling thread is one of the execution context's.
+  bool runs_here() const noexcept {
+    if constexpr (requires { x_executor.running_in_this_thread(); }) return x_executor.running_in_this_thread();
+    return false;
+  }
   // Calls f(policy()) with the policy of this runtime.
   template <class F> void with_policy(F&& f) noexcept {
     if (core.tracker || core.watch) [[unlikely]]
@@ -226,7 +225,7 @@ class asio_host_on final : public asio_host {
     else
       f(run_policy());
   }
-  void run_here(fifo& chain) noexcept override {
+  void run_here(fifo& chain) noexcept {
     with_policy([&]<class P>(P) { core.core.template run_here<P>(chain); });
   }
   void help() noexcept override {

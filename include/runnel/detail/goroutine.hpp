@@ -100,7 +100,7 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
   bool listed : 1 = false;       // home lists this goroutine
   bool owns_home : 1 = false;    // and holds a reference to home
   bool reads_fill : 1 = false;   // its last read of a socket filled the buffer: more may be there (io/transfer.hpp)
-  std::uint8_t vain_reads : 4 = 0;  // that many reads more are not tried, for a try was in vain
+  std::uint8_t vain_tries : 4 = 0;  // of these, that many in a row found nothing
   std::uint32_t generation = 0;
   std::atomic<std::uint64_t> word{0};
   std::atomic<cancel_node*> context{nullptr};
@@ -110,6 +110,7 @@ struct goroutine : fifo_link, task_link<void>, member {  // member last: the nex
   goroutine_owner* owner = nullptr;
   std::source_location where;    // it was started, for reports; one pointer
 
+  static constexpr std::uint8_t most_vain_tries = 8;
   static constexpr std::uint8_t full_budget = 128;
   static constexpr std::uint8_t spent_budget = 255;  // it waits for its turn because of that, and not by a yield
 

@@ -31,12 +31,16 @@ class pump_host {
   virtual void hold_work(bool yes) noexcept = 0;                      // something lives, or nothing does
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
-  virtual class asio_world* asio() noexcept { return nullptr; }       // where operations of Asio run, if anywhere
   virtual bool is_test() const noexcept { return false; }             // one thread, on which everything happens
   virtual void excuse(std::int64_t) noexcept {}                       // so many ns what runs has blocked, rightly
+  class asio_world* asio() const noexcept { return x_world; }         // where operations of Asio run, if anywhere
 
  protected:
   ~pump_host() = default;
+  void set_asio(asio_world& world) noexcept { x_world = &world; }
+
+ private:
+  asio_world* x_world = nullptr;
 };
 
 // Invariants:

@@ -77,6 +77,7 @@ class test_host final : public pump_host,
 
   test_host(test_schedule& schedule, std::uint64_t seed, std::int64_t blocking_ns, runtime_options options)
       : core(*this, *this, begins_at, 1, std::move(options)), x_schedule(schedule), x_blocking_ns(blocking_ns) {
+    set_asio(*x_asio);
     core.core.set_chooser(this);
     core.core.set_observer(this);
     here().random = dice(seed).next() | 1;
@@ -142,7 +143,6 @@ class test_host final : public pump_host,
   void hold_work(bool) noexcept override {}
   void stops_counting(processor& p) noexcept override { core.give_back_reserve(p); }
   void excuse(std::int64_t ns) noexcept override { x_excused += ns; }
-  asio_world* asio() noexcept override { return x_asio.get(); }
   bool is_test() const noexcept override { return true; }
   std::int64_t now() const noexcept override { return x_now.load(std::memory_order_relaxed); }
   std::shared_ptr<void> share() noexcept override { return shared_from_this(); }
