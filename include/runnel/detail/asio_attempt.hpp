@@ -158,9 +158,10 @@ template <class Socket, class Buffers> class attempting_write : public attemptin
 };
 
 // A read mostly comes before what it reads, and then a try is a system call in vain. It is tried only if the last read
-// of this goroutine, which mostly has one connection, filled its buffer, so that more may be there; and after n tries in
-// vain in a row one read of 2^n, as each message may fill it. A wrong guess costs that call, or a detour by Asio's queue.
-// Behind the end, or an error, it is tried, too: Asio's reactor may wait for ever for what is not said twice.
+// of this goroutine, which mostly has one connection, filled its buffer, so that more may be there; and, as messages
+// may always fill it, after n tries in vain in a row only one read of 2^n. A wrong guess costs that call, or a detour
+// by Asio's queue. Behind the end, or an error, it is tried, too: Asio's reactor may wait for ever for what is not
+// said twice.
 template <class Socket, class Buffers> class attempting_read : public attempting<Socket, Buffers> {
  public:
   attempting_read(Socket& s, Buffers buffers) : attempting<Socket, Buffers>(s, std::move(buffers)) {}
