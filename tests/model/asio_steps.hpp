@@ -91,8 +91,8 @@ inline outcome asio_step(machine& m, int g) {
         if (!m.has_room(g)) return outcome::blocked;
         m.store_word(g, code::operation | code::owned);
       } else {
-        m.drain(g);
-        me.w = {code::operation | code::owned, me.generation};  // exchange, seq_cst
+        if (!m.has_room(g)) return outcome::blocked;
+        m.publish(g, code::operation | code::owned);
       }
       me.operation_alive = 1;
       return m.go(g, at::asio_level);

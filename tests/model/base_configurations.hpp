@@ -228,8 +228,11 @@ inline void add_cases(configuration_list& list) {
 inline void add_operations(configuration_list& list) {
   const std::vector<node_spec> shielded{root, {shield, 0, 0}};
   list.add("asio: ends only when cancelled, cancel", {started({asio(0, true)})}, cancel());
+  list.also_light();
   list.add("asio: two rounds, cancel, kill", {started({asio(1, true)})}, cancel_and_kill());
+  list.also_light();
   list.add("asio: two operations, cancel", {started({asio(1), asio()})}, cancel());
+  list.also_light();
   list.add("asio, then shield: asio [asio], cancel", {started({asio(), enter(1), asio(), leave(1)})}, cancel(),
            shielded);
   list.add("asio in with_timeout: [asio] recv, cancel", {started({enter(1), asio(0, true), leave(1), recv(0)})},
