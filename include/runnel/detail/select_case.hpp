@@ -177,6 +177,14 @@ template <class Op, class F = no_handler> class select_case {
       return std::invoke(*x_handler);
   }
   decltype(auto) call() const { return std::invoke(*x_handler); }
+  // The same with the value made where a function wants it. std::invoke() would move it there: of an optional without a
+  // value g++ 12 then warns, now and then, that its bytes are moved.
+  decltype(auto) call_with_value() const {
+    if constexpr (requires { (*x_handler)(take_value(*x_op)); })
+      return (*x_handler)(take_value(*x_op));
+    else
+      return call(take_value(*x_op));
+  }
 
  private:
   Op* x_op;

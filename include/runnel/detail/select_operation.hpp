@@ -244,7 +244,7 @@ template <std::size_t I, class Select> decltype(auto) handle(const Select& selec
   else if constexpr (std::is_void_v<typename one::value>)
     return take_value(c.op()), c.call();
   else
-    return c.call(take_value(c.op()));
+    return c.call_with_value();
 }
 
 // Plain handlers, which run in the frame that selects.
