@@ -93,6 +93,7 @@ class processor_set {
   }
   bool anything_injected() const noexcept { return x_injected_count.load(std::memory_order_seq_cst) != 0; }
   bool all_idle() const noexcept { return x_idle.all(std::memory_order_seq_cst); }
+  bool may_have_idle() const noexcept { return x_idle.may_have_any(); }
   bool any_idle() const noexcept { return x_idle.any(std::memory_order_relaxed); }
   bool is_idle(const processor& p) const noexcept { return x_idle.contains(p.index); }  // a hint
   // As many are busy as the machine has cores, and `more`: one more would only take turns with them. A hint.

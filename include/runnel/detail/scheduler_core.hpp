@@ -118,6 +118,9 @@ class scheduler_core : public rescue_monitor {
 
   // Fork-join children, by the thread that pumps p.
   void offer_children(processor& p) noexcept {
+    if (may_have_idle()) [[unlikely]] offer_children_to_idle(p);
+  }
+  RUNNEL_NOINLINE void offer_children_to_idle(processor& p) noexcept {
     if (!any_idle()) return;
     if (x_cost.coarse() || (p.child_count.load(std::memory_order_relaxed) >= 4 && !crowded()))
       wake_one();
@@ -269,6 +272,9 @@ class scheduler_core : public rescue_monitor {
   }
 
   void offer(processor& p) noexcept {
+    if (may_have_idle()) [[unlikely]] offer_to_idle(p);
+  }
+  RUNNEL_NOINLINE void offer_to_idle(processor& p) noexcept {
     if (!any_idle()) return;
     auto backlog = p.backlog.load(std::memory_order_relaxed);
     if (backlog != 0 && x_cost.worth_waking(backlog) && (x_cost.coarse() || !crowded()))
