@@ -7,10 +7,11 @@
 #include <runnel/detail/asio_operation.hpp>
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/inplace_signal.hpp>
 #include <runnel/detail/started_case.hpp>
 #include <runnel/error.hpp>
 
-#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/dispatch.hpp>
 
 #include <exception>
@@ -78,7 +79,7 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
       if (x_case) [[unlikely]] x_case->over(true);
     }
 
-    using cancellation_slot_type = boost::asio::cancellation_slot;
+    using cancellation_slot_type = inplace_slot;
     cancellation_slot_type get_cancellation_slot() const noexcept { return x_case->x_signal.slot(); }
 
     template <class... X> void operator()(X&&... x) {
@@ -211,7 +212,7 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
   operation& x_op;
   std::optional<executor> x_executor;
   std::exception_ptr x_failed_to_start;
-  boost::asio::cancellation_signal x_signal;
+  inplace_signal x_signal;
   bool x_anywhere = true;
   bool x_given_back = false;
 };

@@ -8,6 +8,7 @@
 #include <runnel/detail/asio_initiation.hpp>
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/inplace_signal.hpp>
 #include <runnel/detail/owned_operation.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/spawn_place.hpp>
@@ -143,6 +144,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   static constexpr bool knows_executor = any_has_executor<Init, Args...>;
   using executor = std::remove_cvref_t<decltype(executor_among(std::declval<Init&>(), std::declval<Args&>()...,
                                                                std::declval<asio_world&>()))>;
+  // The steps of an operation of many are whoever's code: it may name Asio's own type of slot.
+  using signal = std::conditional_t<single_step, inplace_signal, boost::asio::cancellation_signal>;
 
  public:
   using case_type = asio_case<asio_operation>;
@@ -233,7 +236,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
       if (x_op) [[unlikely]] x_op->over(true);
     }
 
-    using cancellation_slot_type = boost::asio::cancellation_slot;
+    using cancellation_slot_type = decltype(std::declval<signal&>().slot());
     cancellation_slot_type get_cancellation_slot() const noexcept { return x_op->x_signal.slot(); }
 
     template <class... X> void operator()(X&&... x) {
@@ -350,7 +353,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   std::optional<executor> x_executor;  // where somebody has to be sent by it
   std::optional<Completion> x_completion;
   std::exception_ptr x_failure;
-  boost::asio::cancellation_signal x_signal;
+  signal x_signal;
   bool x_anywhere = true;
   bool x_started = false;
   bool x_abandoned = false;
