@@ -210,4 +210,15 @@ TEST_F(io_stress, both_ends_that_try_first_are_cancelled_at_any_moment) {
   });
 }
 
+// The same where each read that may be is put off.
+TEST_F(io_stress, both_ends_are_cancelled_while_reads_are_put_off) {
+  run_rounds([](unsigned threads, dice d) {
+    auto receive = [](books& b, stream& s, unsigned char& at, unsigned n) {
+      rn::detail::world_of(*rn::detail::current_goroutine()).deferral->set_endless();
+      return read_some(b, s, at, n);
+    };
+    cancel_both_ends(threads, d, d.one_in(2) ? write_some : send_some, receive);
+  });
+}
+
 }  // namespace

@@ -182,6 +182,14 @@ template <class Socket, class Buffers> class attempting_read : public attempting
     this->spend_more_budget(g);
     return true;
   }
+  // After it has been put off.
+  template <class Completion> bool attempt_again(std::optional<Completion>& out) {
+    boost::system::error_code error;
+    std::size_t n = 0;
+    if (!attempt_read(*this->x_socket, this->x_buffers, error, n)) return false;
+    out.emplace(error, n);
+    return true;
+  }
   template <class Completion> void ended(const Completion& c) noexcept {
     goroutine* reader = std::exchange(x_reader, nullptr);  // another one may use the operation next, as a case
     if (!reader) return;

@@ -7,7 +7,7 @@
 #include <runnel/detail/asio_operation.hpp>
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/goroutine.hpp>
-#include <runnel/detail/inplace_signal.hpp>
+#include <runnel/detail/asio_inplace_signal.hpp>
 #include <runnel/detail/started_case.hpp>
 #include <runnel/error.hpp>
 

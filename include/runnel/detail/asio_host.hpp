@@ -3,8 +3,10 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/detail/asio_deferral.hpp>
 #include <runnel/detail/asio_uncounted_timer.hpp>
 #include <runnel/detail/asio_world.hpp>
+#include <runnel/detail/handler_slot.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
 
@@ -21,50 +23,12 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <source_location>
 #include <utility>
 #include <vector>
 
 namespace runnel::detail {
-
-// Memory for the one handler of its kind that is outstanding, so that posting a pump never allocates. The heap serves
-// a second one: a timer that is re-armed before its cancelled wait has been delivered.
-template <class T>
-class slot_allocator {
- public:
-  using value_type = T;
-  slot_allocator(std::byte* slot, std::size_t size, std::atomic<bool>& used) noexcept
-      : x_slot(slot), x_size(size), x_used(&used) {}
-  template <class U>
-  slot_allocator(const slot_allocator<U>& other) noexcept
-      : x_slot(other.x_slot), x_size(other.x_size), x_used(other.x_used) {}
-
-  T* allocate(std::size_t n) {
-    if (n * sizeof(T) <= x_size && alignof(T) <= alignof(std::max_align_t) &&
-        !x_used->exchange(true, std::memory_order_acquire))  // acquire: after the last user's deallocate()
-      return reinterpret_cast<T*>(x_slot);
-    return static_cast<T*>(::operator new(n * sizeof(T)));
-  }
-  void deallocate(T* p, std::size_t) noexcept {
-    if (reinterpret_cast<std::byte*>(p) == x_slot)
-      x_used->store(false, std::memory_order_release);
-    else
-      ::operator delete(p);
-  }
-  template <class U>
-  bool operator==(const slot_allocator<U>& other) const noexcept {
-    return x_slot == other.x_slot;
-  }
-
- private:
-  template <class>
-  friend class slot_allocator;
-  std::byte* x_slot;
-  std::size_t x_size;
-  std::atomic<bool>* x_used;
-};
 
 // run_policy, where goroutines are tracked, or a watchdog wants to know what runs.
 struct observed_policy {
@@ -110,12 +74,6 @@ struct observed_policy {
   };
 };
 
-struct handler_slot {
-  alignas(alignof(std::max_align_t)) std::byte memory[256];
-  std::atomic<bool> used{false};
-  slot_allocator<std::byte> allocator() noexcept { return {memory, sizeof memory, used}; }
-};
-
 // Handlers share the host, so that one that Asio still holds when the scheduler has ended finds it alive, and idle.
 class asio_host : public pump_host,
                   public timer_host,
@@ -123,7 +81,9 @@ class asio_host : public pump_host,
                   public std::enable_shared_from_this<asio_host> {
  public:
   asio_host(unsigned concurrency, runtime_options options)
-      : asio_world(false), core(*this, *this, asio_host::now(), concurrency, std::move(options)) {
+      : asio_world(false, &x_deferral),
+        core(*this, *this, asio_host::now(), concurrency, std::move(options)),
+        x_deferral(concurrency) {
     set_asio(*this);
   }
   virtual ~asio_host() = default;
@@ -175,6 +135,18 @@ class asio_host : public pump_host,
     while (context_has_ended() && core.core.anything_posted()) help();
   }
   bool context_has_ended() const noexcept { return x_context_ended.load(std::memory_order_acquire); }
+  // Those that can go on are put into `woken`.
+  void try_reads(fifo due, fifo& woken) noexcept {
+    const std::size_t tried = due.size();
+    std::size_t found = 0;
+    while (fifo_link* link = due.pop()) {
+      auto& read = static_cast<deferred_read&>(*link);
+      found += read.try_now(read, woken);
+    }
+    x_deferral.tried(tried, found);
+  }
+
+  asio_deferral x_deferral;
 
  private:
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
@@ -229,6 +201,9 @@ class asio_host_on final : public asio_host {
     with_policy([&]<class P>(P) { core.core.template run_here<P>(chain); });
   }
   void help() noexcept override {
+    fifo woken;
+    try_reads(x_deferral.take_all(), woken);
+    core.core.schedule_all(woken);
     with_policy([this]<class P>(P) { core.core.template help<P>(); });
   }
 
@@ -243,6 +218,9 @@ class asio_host_on final : public asio_host {
     void operator()() const noexcept {
       this->host->with_policy([this]<class P>(P) { this->host->core.core.template pump_posted<P>(*p); });
     }
+  };
+  struct turn_handler : handler_base {
+    void operator()() const noexcept { this->host->turn(); }
   };
   struct timer_handler : handler_base {
     void operator()(boost::system::error_code error) const noexcept {
@@ -272,6 +250,17 @@ class asio_host_on final : public asio_host {
       boost::asio::defer(x_executor, std::move(handler));
     else
       boost::asio::post(x_executor, std::move(handler));
+  }
+
+  void defer(deferred_read& read) noexcept override {
+    if (x_deferral.add(read) && !context_has_ended())
+      boost::asio::post(x_executor, turn_handler{{self(), &x_turn_slot}});
+  }
+  void turn() noexcept {
+    fifo due, woken;
+    if (x_deferral.turn(due)) boost::asio::defer(x_executor, turn_handler{{self(), &x_turn_slot}});
+    try_reads(std::move(due), woken);
+    run_here(woken);
   }
 
   void set_timer() noexcept override {
@@ -328,6 +317,7 @@ class asio_host_on final : public asio_host {
 
   Executor x_executor;
   std::vector<handler_slot> x_slots;
+  handler_slot x_turn_slot;
   handler_slot x_timer_slot;
   handler_slot x_monitor_slot;
   handler_slot x_tender_slot;

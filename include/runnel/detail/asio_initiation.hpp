@@ -67,4 +67,10 @@ concept can_attempt = requires(Init& init, goroutine& g, std::optional<Completio
   init.not_begun();
 };
 
+// Whether it may try once more, some time later, by a handler.
+template <class Init, class Completion>
+concept can_defer = can_attempt<Init, Completion> && requires(Init& init, std::optional<Completion>& out) {
+  { init.attempt_again(out) } -> std::same_as<bool>;
+};
+
 }  // namespace runnel::detail

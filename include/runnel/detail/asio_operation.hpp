@@ -4,11 +4,12 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/asio_deferral.hpp>
 #include <runnel/detail/asio_executor.hpp>
 #include <runnel/detail/asio_initiation.hpp>
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/goroutine.hpp>
-#include <runnel/detail/inplace_signal.hpp>
+#include <runnel/detail/asio_inplace_signal.hpp>
 #include <runnel/detail/owned_operation.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/spawn_place.hpp>
@@ -121,6 +122,8 @@ struct result_policy {
   }
 };
 
+struct no_deferred_read {};
+
 inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host().asio(); }
 
 // ---- The operation ----
@@ -138,7 +141,8 @@ template <class Operation> class asio_case;
 template <class Policy, class Completion, class Init, class... Args>
 class [[nodiscard("co_await it: the operation has not been started")]] asio_operation final
     : public awaitable_base,
-      std::conditional_t<is_single_step<Init>(), owned_operation, stepwise_operation> {
+      std::conditional_t<is_single_step<Init>(), owned_operation, stepwise_operation>,
+      std::conditional_t<can_defer<Init, Completion>, deferred_read, no_deferred_read> {
   static constexpr bool single_step = is_single_step<Init>();
   using base = std::conditional_t<single_step, owned_operation, stepwise_operation>;
   static constexpr bool knows_executor = any_has_executor<Init, Args...>;
@@ -175,6 +179,8 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
       return fail(), spend_budget(g, leaf);
     if constexpr (can_attempt<Init, Completion>)  // on a strand the goroutine must not touch the object here
       if (x_anywhere && x_init.attempt(g, x_completion)) return x_started = true, spend_budget(g, leaf);
+    if constexpr (can_defer<Init, Completion>)
+      if (x_anywhere && world.deferral && world.deferral->wants(g.proc->next_random())) return defer(g, leaf), true;
     if (!single_step || !x_anywhere) x_executor.emplace(ex);
     if (!this->begin(g, leaf)) {
       if constexpr (can_attempt<Init, Completion>) x_init.not_begun();
@@ -312,6 +318,35 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     else
       x_abandoned = true;
     go_on(false);
+  }
+
+  // The goroutine waits, not cancellable, for a handler to begin in its stead.
+  void defer(goroutine& g, promise_base* leaf) noexcept {
+    g.set_leaf(leaf);
+    this->reader = &g;
+    this->try_now = [](deferred_read& self, fifo& woken) noexcept {
+      return static_cast<asio_operation&>(self).read_or_begin(woken);
+    };
+    world_of(g).defer(*this);
+  }
+  bool read_or_begin(fifo& woken) noexcept {
+    goroutine& g = *this->reader;
+    const bool done = g.context.load(std::memory_order_relaxed)->due();
+    if (!done && x_init.attempt_again(x_completion)) {
+      x_started = true;
+      woken.push(&g);
+      return true;
+    }
+    if (done || !this->begin(g, g.leaf())) {
+      x_init.not_begun();
+      g.stop = true;
+    } else {
+      start();
+      if (!this->leave()) return false;
+      g.stop = end_of_wait();
+    }
+    woken.push(&g);
+    return false;
   }
 
   // By the last handler.

@@ -10,7 +10,6 @@
 #include <boost/system/error_code.hpp>
 
 #include <chrono>
-#include <cstdint>
 #include <utility>
 
 namespace runnel::detail {

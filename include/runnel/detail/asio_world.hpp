@@ -10,6 +10,8 @@
 
 namespace runnel::detail {
 
+class asio_deferral;
+struct deferred_read;
 struct goroutine;
 
 // Of an operation that test::fail_everywhere lets fail.
@@ -26,9 +28,12 @@ class asio_world {
   // True: it is to fail, which it can. Throws if it cannot complete in this world.
   virtual bool begins(const boost::asio::execution_context*, bool) { return false; }
   const bool watches;
+  // Reads are put off, if there is one (detail/asio_deferral.hpp), by this; it may be over when this returns.
+  asio_deferral* const deferral;
+  virtual void defer(deferred_read&) noexcept {}
 
  protected:
-  explicit asio_world(bool w) noexcept : watches(w) {}
+  explicit asio_world(bool w, asio_deferral* d = nullptr) noexcept : watches(w), deferral(d) {}
   ~asio_world() = default;
 };
 

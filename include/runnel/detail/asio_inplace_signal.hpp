@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/inplace_signal.hpp: a cancellation signal in which the handler lies.
+// runnel/detail/asio_inplace_signal.hpp: a cancellation signal in which the handler lies.
 // Layer: L11
 #pragma once
 
@@ -15,9 +15,9 @@ namespace runnel::detail {
 
 class inplace_slot;
 
-// As boost::asio::cancellation_signal, for one operation of one of Asio's own objects. What that leaves in the slot is a
-// few words to find itself by, with nothing to destroy, so they lie here: Asio's signal would fetch memory from a cache
-// of the thread's for each operation, and take it back. A handler that is more than that goes to Asio's signal.
+// As boost::asio::cancellation_signal, for one operation of one of Asio's own objects. What that leaves in the slot is
+// a few words to find itself by, with nothing to destroy, so they lie here: Asio's signal would fetch memory from a
+// cache of the thread's for each operation, and take it back. A handler that is more than that goes to Asio's signal.
 class inplace_signal {
  public:
   inplace_signal() noexcept {}
