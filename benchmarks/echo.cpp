@@ -55,9 +55,10 @@ class client : public std::enable_shared_from_this<client> {
   message x_bytes{};
 };
 
-template <class Serve> double seconds_for(unsigned threads, long rounds, Serve serve) {
+template <class Serve>
+double seconds_for(unsigned threads, long rounds, Serve serve, rn::runtime_options options = {}) {
   asio::io_context io(static_cast<int>(threads));
-  rn::scheduler sched(io, rn::threads(threads));
+  rn::scheduler sched(io, rn::threads(threads), std::move(options));
   tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
   std::atomic<int> open{connections};
   std::vector<std::shared_ptr<client>> clients;
@@ -98,11 +99,11 @@ void echo_by_awaitable(benchmark::State& state) { measure(state, bench::by_await
 void echo_by_goroutines(benchmark::State& state) { measure(state, bench::by_goroutines); }
 void echo_by_goroutines_that_try(benchmark::State& state) { measure(state, bench::by_goroutines_that_try); }
 
-void echo_of_callbacks(benchmark::State& state) {
+void beside_callbacks(benchmark::State& state, const rn::runtime_options& options) {
   const long rounds = bench::scaled(20'000) / connections;
   const auto threads = static_cast<unsigned>(state.range(0));
   auto by_callbacks = [&] { return seconds_for(threads, rounds, bench::by_callbacks); };
-  auto by_goroutines = [&] { return seconds_for(threads, rounds, bench::by_goroutines_that_try); };
+  auto by_goroutines = [&] { return seconds_for(threads, rounds, bench::by_goroutines_that_try, options); };
   by_callbacks();
   by_goroutines();
   std::vector<double> ratios;
@@ -117,12 +118,23 @@ void echo_of_callbacks(benchmark::State& state) {
   std::nth_element(ratios.begin(), middle, ratios.end());
   state.counters["percent"] = 100 * *middle;
 }
+void echo_of_callbacks(benchmark::State& state) { beside_callbacks(state, {}); }
+void deferred_echo_of_callbacks(benchmark::State& state) {
+  beside_callbacks(state, rn::runtime_options().deferred_reads());
+}
 
 BENCHMARK(echo_by_callbacks)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_awaitable)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_goroutines)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_goroutines_that_try)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_of_callbacks)
+    ->ArgName("threads")
+    ->Arg(1)
+    ->Arg(2)
+    ->Iterations(40)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(deferred_echo_of_callbacks)
     ->ArgName("threads")
     ->Arg(1)
     ->Arg(2)

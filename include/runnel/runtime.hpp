@@ -63,6 +63,11 @@ class runtime_options {
   /// Goroutines get numbers, and rn::dump knows all of them, and since when each waits. It costs some tens of
   /// nanoseconds for each time that a goroutine runs, and memory for each goroutine. Default: off.
   runtime_options& track_goroutines() { return x_raw.tracks_goroutines = true, *this; }
+  /// Reads by read_some and read of a plain socket may be put off by two turns of Asio's queue where that pays, which
+  /// makes an echo by goroutines faster than one by callbacks of Asio. It is for servers whose sockets belong to one
+  /// goroutine each, and are cancelled by contexts: a read that is put off is not out yet, so that cancel() and close()
+  /// of the socket do not end it. Default: off.
+  runtime_options& deferred_reads() { return x_raw.defers_reads = true, *this; }
   /// At most n threads run blocking calls (rn::blocking), 1 to 1024. Default 64.
   runtime_options& blocking_threads(long n) {
     if (n < 1 || n > 1024) throw misuse_error("runnel: blocking_threads(n) takes 1 to 1024");

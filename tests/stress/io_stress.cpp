@@ -100,7 +100,7 @@ template <class Round> void cancel_at_random(unsigned threads, dice d, Round&& r
   books b;
   {
     rn::runtime_options options;
-    options.grace(std::chrono::seconds(d.one_in(3) ? 0 : 5)).kill_grace(std::chrono::seconds(60));
+    options.grace(std::chrono::seconds(d.one_in(3) ? 0 : 5)).kill_grace(std::chrono::seconds(60)).deferred_reads();
     rn::runtime rt(rn::threads(threads), options);
     std::vector<rn::cancel_function> cancels[2];
     for (unsigned i = d.between(1, 12); i > 0; --i) {

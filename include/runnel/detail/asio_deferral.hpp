@@ -17,7 +17,7 @@ namespace runnel::detail {
 
 struct goroutine;
 
-// A read that has not begun. Its goroutine waits for nothing else, and no canceller takes it out of that.
+// A read that has not begun. Its goroutine waits for nothing else, with a word of 0: no canceller takes it out of that.
 struct deferred_read : fifo_link {
   goroutine* reader = nullptr;
   // By a handler: reads, or begins to wait. True: there was something. A reader that can go on is put into `woken`; one
@@ -47,7 +47,7 @@ class asio_deferral {
     begin_spell(rarity);
     return true;
   }
-  // True: the caller posts a turn. Else the read may be over when this returns.
+  // True: the caller posts a turn. The read may be over when this returns.
   [[nodiscard]] bool add(deferred_read& read) noexcept {
     std::lock_guard hold(x_lock);
     x_newer.push(&read);

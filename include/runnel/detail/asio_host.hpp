@@ -81,7 +81,7 @@ class asio_host : public pump_host,
                   public std::enable_shared_from_this<asio_host> {
  public:
   asio_host(unsigned concurrency, runtime_options options)
-      : asio_world(false, &x_deferral),
+      : asio_world(false, options.defers_reads ? &x_deferral : nullptr),
         core(*this, *this, asio_host::now(), concurrency, std::move(options)),
         x_deferral(concurrency) {
     set_asio(*this);
@@ -253,13 +253,16 @@ class asio_host_on final : public asio_host {
   }
 
   void defer(deferred_read& read) noexcept override {
-    if (x_deferral.add(read) && !context_has_ended())
-      boost::asio::post(x_executor, turn_handler{{self(), &x_turn_slot}});
+    if (x_deferral.add(read)) post_turn();
+  }
+  void post_turn() noexcept {
+    if (!context_has_ended()) boost::asio::post(x_executor, turn_handler{{self(), &x_turn_slot}});
   }
   void turn() noexcept {
     fifo due, woken;
-    if (x_deferral.turn(due)) boost::asio::defer(x_executor, turn_handler{{self(), &x_turn_slot}});
+    bool more = x_deferral.turn(due);
     try_reads(std::move(due), woken);
+    if (more) post_turn();  // before the goroutines run, who may take long
     run_here(woken);
   }
 

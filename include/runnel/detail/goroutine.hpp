@@ -58,7 +58,7 @@ struct scope_base {
 
 // The word W: how a goroutine can be taken out of its sleep. docs/design/waiter-protocol.md has all transitions.
 //
-//   0            runs, is runnable, or waits for something that cannot be cancelled (a join)
+//   0            runs, is runnable, or waits for something that cannot be cancelled (a join, a read that is put off)
 //   lock         parked plainly: on the one waiter `node`, which changes only under that lock; low bits 000
 //   registering  a select puts its waiters into queues                     | generation
 //   parked       a select, registered everywhere                           | generation

@@ -33,6 +33,7 @@ struct runtime_options {
   bool leak_stuck = false;                         // go on after the report; else abort
   std::uint64_t seed = 0;                          // of what is left to chance
   bool tracks_goroutines = false;                  // numbers them, and knows those that have never waited
+  bool defers_reads = false;                       // where that pays (detail/asio_deferral.hpp)
   unsigned blocking_threads = 64;                  // at most so many run blocking calls
   std::int64_t blocking_idle_ns = 10'000'000'000;  // after so long without a call such a thread ends
   std::chrono::nanoseconds watchdog{0};            // how long a goroutine may hold a processor; 0: nobody looks

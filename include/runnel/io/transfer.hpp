@@ -137,9 +137,9 @@ template <class Stream, class Buffers, detail::transfer_token Token = use_task_t
 
 /// Reads some bytes of a stream: `auto r = co_await rn::read_some(socket, asio::buffer(bytes), rn::use_result);`
 ///
-/// As write_some, but that a plain socket is tried only when bytes are likely to be there: at once if the last read of
-/// this goroutine has filled its buffer; where many connections are served that answer quickly, when Asio's queue has
-/// gone round twice. Else it is left to Asio, which is told when they come.
+/// As write_some, but that a plain socket is tried at once only where bytes are likely to be there: when the last read
+/// of this goroutine has filled its buffer. Else it is left to Asio, which is told when they come; or, with
+/// runtime_options::deferred_reads, tried a moment later, by a handler on any thread that runs the context.
 ///
 /// Returns: how many bytes, at least one unless there is no room. Throws: asio::error::eof at the end of the stream.
 template <class Stream, class Buffers, detail::transfer_token Token = use_task_t>

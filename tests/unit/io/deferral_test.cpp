@@ -8,9 +8,9 @@
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
+#include <runnel/this_task.hpp>
 #include <runnel/with_context.hpp>
 
-#include "support/checked_runtime.hpp"
 #include "support/conserves_frames.hpp"
 
 #include <gtest/gtest.h>
@@ -22,6 +22,7 @@
 #include <boost/asio/strand.hpp>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -41,6 +42,13 @@ class deferral : public runnel_test::conserves_frames {};
 // From here on all reads of this goroutine's world are put off.
 void put_all_off() { rn::detail::world_of(*rn::detail::current_goroutine()).deferral->set_endless(); }
 
+template <class App> void on_1_2_and_4_threads(App app) {
+  for (int n : {1, 2, 4}) {
+    rn::runtime rt(rn::threads(n), rn::runtime_options().deferred_reads());
+    rt.run(app);
+  }
+}
+
 struct connection {
   explicit connection(const asio::any_io_executor& ex) : near(ex), far(ex) { asio::local::connect_pair(near, far); }
   connection() : connection(rn::this_executor()) {}
@@ -56,7 +64,7 @@ rn::task<rn::io_result<std::size_t>> read_into(stream& s, std::string& out) {
 
 TEST_F(deferral, what_came_before_the_second_turn_is_read_in_it) {
   asio::io_context io(1);
-  rn::scheduler sched(io, rn::threads(1));
+  rn::scheduler sched(io, rn::threads(1), rn::runtime_options().deferred_reads());
   connection c(io.get_executor());
   std::string log, text;
   sched.go([&]() -> rn::task<> {
@@ -80,7 +88,7 @@ TEST_F(deferral, what_came_before_the_second_turn_is_read_in_it) {
 }
 
 TEST_F(deferral, what_comes_later_is_waited_for) {
-  test::on_1_2_and_4_threads([]() -> rn::task<> {
+  on_1_2_and_4_threads([]() -> rn::task<> {
     put_all_off();
     connection c;
     std::string text;
@@ -96,7 +104,7 @@ TEST_F(deferral, what_comes_later_is_waited_for) {
 }
 
 TEST_F(deferral, a_conversation_of_many_is_whole) {
-  test::on_1_2_and_4_threads([]() -> rn::task<> {
+  on_1_2_and_4_threads([]() -> rn::task<> {
     put_all_off();
     rn::errgroup g;
     for (int i = 0; i < 40; ++i)
@@ -126,7 +134,7 @@ TEST_F(deferral, a_conversation_of_many_is_whole) {
 
 TEST_F(deferral, a_cancellation_meanwhile_loses_nothing) {
   asio::io_context io(1);
-  rn::scheduler sched(io, rn::threads(1));
+  rn::scheduler sched(io, rn::threads(1), rn::runtime_options().deferred_reads());
   connection c(io.get_executor());
   auto [ctx, cancel] = rn::context::background().with_cancel();
   std::string text, after;
@@ -148,7 +156,7 @@ TEST_F(deferral, a_cancellation_meanwhile_loses_nothing) {
 
 TEST_F(deferral, a_kill_meanwhile_ends_it) {
   asio::io_context io(1);
-  std::optional<rn::scheduler> sched(std::in_place, io, rn::threads(1));
+  std::optional<rn::scheduler> sched(std::in_place, io, rn::threads(1), rn::runtime_options().deferred_reads());
   connection c(io.get_executor());
   bool unwound = false;
   struct guard {
@@ -171,7 +179,7 @@ TEST_F(deferral, a_kill_meanwhile_ends_it) {
 TEST_F(deferral, the_context_may_be_destroyed_meanwhile) {
   for (int turns = 0; turns < 2; ++turns) {
     auto io = std::make_unique<asio::io_context>(1);
-    rn::scheduler sched(*io, rn::threads(1));
+    rn::scheduler sched(*io, rn::threads(1), rn::runtime_options().deferred_reads());
     auto c = std::make_unique<connection>(io->get_executor());
     bool ended = false;
     sched.go([&ended, c = std::move(c)]() -> rn::task<> {
@@ -192,7 +200,7 @@ TEST_F(deferral, the_context_may_be_destroyed_meanwhile) {
 }
 
 TEST_F(deferral, the_end_and_errors_are_what_they_are_elsewhere) {
-  test::on_1_2_and_4_threads([]() -> rn::task<> {
+  on_1_2_and_4_threads([]() -> rn::task<> {
     put_all_off();
     connection c;
     std::string text;
@@ -207,7 +215,7 @@ TEST_F(deferral, the_end_and_errors_are_what_they_are_elsewhere) {
 // Before the first turn it is open, in the second it is not.
 TEST_F(deferral, a_socket_that_is_closed_meanwhile_says_so) {
   asio::io_context io(1);
-  rn::scheduler sched(io, rn::threads(1));
+  rn::scheduler sched(io, rn::threads(1), rn::runtime_options().deferred_reads());
   connection c(io.get_executor());
   boost::system::error_code error;
   sched.go([&]() -> rn::task<> {
@@ -221,9 +229,49 @@ TEST_F(deferral, a_socket_that_is_closed_meanwhile_says_so) {
   EXPECT_EQ(error, asio::error::bad_descriptor);
 }
 
-TEST_F(deferral, on_a_strand_nothing_is_put_off) {
+// Who is woken by a turn may hold its thread: the others' reads go on in the other thread.
+TEST_F(deferral, a_goroutine_that_holds_its_thread_holds_up_no_read) {
+  rn::runtime rt(rn::threads(2), rn::runtime_options().deferred_reads());
+  rt.run([]() -> rn::task<> {
+    put_all_off();
+    connection one, other;
+    std::atomic<bool> has_read = false;
+    bool in_time = false;
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> {
+      std::string text;
+      (void)co_await read_into(one.near, text);
+      other.far.write_some(asio::buffer("b", 1));
+      for (auto until = std::chrono::steady_clock::now() + 10s; !has_read && std::chrono::steady_clock::now() < until;) {
+      }
+      in_time = has_read;
+    });
+    g.go([&]() -> rn::task<> {
+      std::string text;
+      (void)co_await read_into(other.near, text);
+      has_read = true;
+    });
+    one.far.write_some(asio::buffer("a", 1));
+    co_await g.wait();
+    EXPECT_TRUE(in_time);
+  });
+}
+
+TEST_F(deferral, without_the_option_nothing_is_put_off) {
   asio::io_context io(1);
   rn::scheduler sched(io, rn::threads(1));
+  bool put_off = true;
+  sched.go([&]() -> rn::task<> {
+    put_off = rn::detail::world_of(*rn::detail::current_goroutine()).deferral != nullptr;
+    co_return;
+  });
+  io.run();
+  EXPECT_FALSE(put_off);
+}
+
+TEST_F(deferral, on_a_strand_nothing_is_put_off) {
+  asio::io_context io(1);
+  rn::scheduler sched(io, rn::threads(1), rn::runtime_options().deferred_reads());
   connection c(asio::make_strand(io));
   std::string text;
   sched.go([&]() -> rn::task<> {
