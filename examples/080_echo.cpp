@@ -23,9 +23,9 @@ using namespace std::chrono_literals;
 rn::task<> session(tcp::socket socket) {
   std::array<char, 4096> bytes;
   for (;;) {
-    auto read = co_await socket.async_read_some(asio::buffer(bytes), rn::use_result);
+    auto read = co_await rn::read_some(socket, asio::buffer(bytes), rn::use_result);
     if (!read) co_return;  // the client has gone
-    co_await asio::async_write(socket, asio::buffer(bytes, read.value()), rn::use_task);
+    co_await rn::write(socket, asio::buffer(bytes, read.value()));
   }
 }
 
@@ -64,5 +64,6 @@ int main(int argc, char** argv) {
     std::fputs("usage: echo [PORT]\n", stderr);
     return 2;
   }
-  return rn::run(app, static_cast<unsigned short>(port));
+  // Each socket belongs to its goroutine, which contexts cancel: so its reads may wait until many have come.
+  return rn::run(rn::runtime_options().deferred_reads(), app, static_cast<unsigned short>(port));
 }
