@@ -47,7 +47,8 @@ std::size_t how_many() {
 // The server is a process of its own, and a new one each time, so that its memory is its own.
 class server_process {
  public:
-  template <class Serve> server_process(unsigned threads, std::size_t connections, Serve serve) {
+  template <class Serve>
+  server_process(unsigned threads, std::size_t connections, Serve serve, const rn::runtime_options& options) {
     bench::check(::pipe(x_up) == 0 && ::pipe(x_down) == 0, "pipes");
     x_pid = ::fork();
     bench::check(x_pid >= 0, "fork");
@@ -56,7 +57,7 @@ class server_process {
     if (x_pid != 0) return;
     int status = 0;
     try {
-      run(threads, connections, serve);
+      run(threads, connections, serve, options);
     } catch (const std::exception& e) {
       std::fprintf(stderr, "the server: %s\n", e.what());
       status = 1;
@@ -77,11 +78,12 @@ class server_process {
   }
 
  private:
-  template <class Serve> void run(unsigned threads, std::size_t connections, Serve serve) {
+  template <class Serve>
+  void run(unsigned threads, std::size_t connections, Serve serve, const rn::runtime_options& options) {
     ::malloc_trim(0);
     asio::io_context io(static_cast<int>(threads));
     auto stay = asio::make_work_guard(io);
-    rn::scheduler sched(io, rn::threads(threads));
+    rn::scheduler sched(io, rn::threads(threads), options);
     tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
     say(acceptor.local_endpoint().port());
     std::vector<tcp::socket> sockets;
@@ -169,11 +171,12 @@ double quantile(std::vector<double>& sorted, double q) {
   return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))];
 }
 
-template <class Serve> void measure(benchmark::State& state, Serve serve) {
+template <class Serve>
+void measure(benchmark::State& state, Serve serve, const rn::runtime_options& options = {}) {
   const std::size_t n = how_many();
   const auto messages = static_cast<std::size_t>(bench::scaled(100'000));
   for (auto _ : state) {
-    server_process server(static_cast<unsigned>(state.range(0)), n, serve);
+    server_process server(static_cast<unsigned>(state.range(0)), n, serve, options);
     clients all(n, server.port());
     all.talk(n);  // each has been served once
     state.counters["bytes"] = server.memory() / static_cast<double>(n);
@@ -193,6 +196,9 @@ void connections_by_callbacks(benchmark::State& state) { measure(state, bench::b
 void connections_by_awaitable(benchmark::State& state) { measure(state, bench::by_awaitable); }
 void connections_by_goroutines(benchmark::State& state) { measure(state, bench::by_goroutines); }
 void connections_by_goroutines_that_try(benchmark::State& state) { measure(state, bench::by_goroutines_that_try); }
+void connections_by_deferred_reads(benchmark::State& state) {
+  measure(state, bench::by_goroutines_that_try, rn::runtime_options().deferred_reads());
+}
 BENCHMARK(connections_by_callbacks)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 BENCHMARK(connections_by_awaitable)
@@ -200,6 +206,8 @@ BENCHMARK(connections_by_awaitable)
 BENCHMARK(connections_by_goroutines)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 BENCHMARK(connections_by_goroutines_that_try)
+    ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(connections_by_deferred_reads)
     ->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace
