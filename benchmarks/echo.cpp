@@ -127,20 +127,11 @@ BENCHMARK(echo_by_callbacks)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime(
 BENCHMARK(echo_by_awaitable)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_goroutines)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(echo_by_goroutines_that_try)->ArgName("threads")->Arg(1)->Arg(2)->UseManualTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(echo_of_callbacks)
-    ->ArgName("threads")
-    ->Arg(1)
-    ->Arg(2)
-    ->Iterations(40)
-    ->UseManualTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK(deferred_echo_of_callbacks)
-    ->ArgName("threads")
-    ->Arg(1)
-    ->Arg(2)
-    ->Iterations(40)
-    ->UseManualTime()
-    ->Unit(benchmark::kMillisecond);
+void forty_pairs(benchmark::internal::Benchmark* b) {
+  b->ArgName("threads")->Arg(1)->Arg(2)->Iterations(40)->UseManualTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK(echo_of_callbacks)->Apply(forty_pairs);
+BENCHMARK(deferred_echo_of_callbacks)->Apply(forty_pairs);
 
 }  // namespace
 
