@@ -5,6 +5,7 @@
 
 #include <runnel/config.hpp>
 #include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/sharing_loss.hpp>
 #include <runnel/detail/spinlock.hpp>
 
 #include <atomic>
@@ -103,13 +104,17 @@ class park_lock {
   static constexpr std::uint32_t longest_streak = 1u << 20;
 
   RUNNEL_NOINLINE void lock_slow(const void* me) noexcept {
-    x_spin.lock();
+    if (!x_spin.begin_lock()) [[unlikely]] {
+      sharing_loss wait;
+      x_spin.end_lock();
+    }
     if (x_bias.load(std::memory_order_relaxed)) revoke();
-    if (!asymmetric_fences || !me) return;
+    if (!me) return;
     if (x_last != me) {
+      if (x_last) add_sharing_loss(loss_by_handoff);
       x_last = me;
       x_streak = 0;
-    } else if (++x_streak > x_needed) {
+    } else if (asymmetric_fences && ++x_streak > x_needed) {
       x_bias.store(me, std::memory_order_relaxed);  // takes effect at our next entry; this one is by the spin part
       x_streak = 0;
     }

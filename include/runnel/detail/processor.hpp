@@ -6,6 +6,7 @@
 #include <runnel/config.hpp>
 #include <runnel/detail/asymmetric_fence.hpp>
 #include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/sharing_loss.hpp>
 #include <runnel/detail/spinlock.hpp>
 
 #include <atomic>
@@ -58,6 +59,7 @@ class owner_gate {
   RUNNEL_NOINLINE void enter_fenced() noexcept {
     for (light_fence(); x_door.load(std::memory_order_acquire) == shut; light_fence()) {
       x_inside.store(false, std::memory_order_release);
+      sharing_loss loss;
       while (x_door.load(std::memory_order_acquire) == shut) cpu_pause();
       x_inside.store(true, std::memory_order_relaxed);
     }
@@ -123,6 +125,8 @@ struct alignas(cache_line * 2) processor {
   std::uint64_t random = 0;
   std::int64_t sampled_at = 0;    // ns; when the cost model was last told of
   std::int64_t oldest_at = 0;     // ns; when the oldest of fresh last was due
+  std::int64_t woken_at = 0;      // ns; 0: its pump was not posted to search, or has found something
+  std::int64_t debt = 0;          // ns; what it has lost by sharing beyond half of its time (cost_model)
   std::uint32_t sampled_progress = 0;
   static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64;
   std::uint32_t sample_interval = frequent_samples;  // resumes

@@ -8,6 +8,7 @@
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/processor.hpp>
+#include <runnel/detail/sharing_loss.hpp>
 #include <runnel/detail/spinlock.hpp>
 
 #include <algorithm>
@@ -142,7 +143,11 @@ class processor_set {
   RUNNEL_NOINLINE void wake_one() noexcept {
     for (;;) {
       if (!x_idle.any(std::memory_order_seq_cst) || !start_searching()) return;
-      if (processor* p = take_idle()) return post(*p, processor::posted_to_search);
+      if (processor* p = take_idle()) {
+        sharing_loss wakeup;
+        p->woken_at = now();
+        return post(*p, processor::posted_to_search);
+      }
       x_searching.fetch_sub(1, std::memory_order_seq_cst);
       if (!anything_injected()) return;  // else: who injected meanwhile took us for a searcher
     }
@@ -152,7 +157,8 @@ class processor_set {
     return x_searching.load(std::memory_order_seq_cst) == 0 &&
            x_searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst);
   }
-  void found_something() noexcept {
+  void found_something(processor& p) noexcept {
+    p.woken_at = 0;
     x_searching.fetch_sub(1, std::memory_order_seq_cst);
     if (anything_injected()) wake_one();  // who injected while we searched has woken nobody
   }
@@ -168,6 +174,7 @@ class processor_set {
   }
   void become_idle(processor& p, bool searching) noexcept {
     if (searching) x_searching.fetch_sub(1, std::memory_order_seq_cst);
+    p.woken_at = 0;
     x_idle.put(p.index);  // [idle], then x_injected_count
     if (anything_injected()) wake_one();
   }

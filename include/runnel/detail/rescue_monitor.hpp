@@ -44,6 +44,8 @@ class rescue_monitor : public processor_set {
     return rescuer;
   }
 
+  cost_model x_cost;
+
  private:
   static constexpr std::int64_t shortest_interval = 500'000;  // ns
   static constexpr std::int64_t longest_interval = 10'000'000;
@@ -55,7 +57,7 @@ class rescue_monitor : public processor_set {
       auto progress = victim.progress.load(std::memory_order_relaxed);
       auto resumes = progress - std::exchange(victim.seen_progress, progress);
       auto elapsed = at - std::exchange(victim.seen_at, at);
-      if (is_idle(victim) || elapsed / (resumes + 1) < cost_model::coarse_ns) continue;
+      if (is_idle(victim) || !x_cost.is_coarse(elapsed / (resumes + 1))) continue;
       processor* rescuer = take_idle();
       if (!rescuer) return nullptr;
       if (rescuer == &victim) {

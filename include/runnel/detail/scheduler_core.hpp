@@ -156,6 +156,7 @@ class scheduler_core : public rescue_monitor {
     set_this_processor(&p);
     if (any_idle()) ensure_monitor();
     p.sampled_at = now();
+    take_sharing_loss();
     p.sampled_progress = p.progress.load(std::memory_order_relaxed);
     const std::uint32_t began = p.sampled_progress;
     std::uint32_t progress = began;
@@ -175,7 +176,7 @@ class scheduler_core : public rescue_monitor {
         if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);
         if (!next) next = search(p, searching, lingers);
         if (!next) break;
-        if (std::exchange(searching, false)) found_something();
+        if (std::exchange(searching, false)) found_something(p);
       }
       p.transfers = 0;
       if (next.fresh) next.goroutine = Run::of_fresh(next.fresh);
@@ -195,6 +196,7 @@ class scheduler_core : public rescue_monitor {
         return;
       }
     }
+    if (any_sharing_loss()) measure(p, progress);
     stop(p, outer, searching);
   }
   void stop(processor& p, processor* outer, bool searching) noexcept {
@@ -320,12 +322,13 @@ class scheduler_core : public rescue_monitor {
       searching = lingers && start_searching();
       if (!searching) return steal(p);
     }
-    std::int64_t until = now() + search_spin;
+    const std::int64_t since = now();
+    std::int64_t at = since;
     do {
-      if (runnable_item stolen = steal(p)) return stolen;
+      if (runnable_item stolen = steal(p)) return add_sharing_loss(at - since), stolen;
       if (fifo_link* g = take_injected(p)) return {.goroutine = g};
       for (int i = 0; i < 16; ++i) cpu_pause();
-    } while (now() < until);
+    } while ((at = now()) - since < search_spin);
     return {};
   }
 
@@ -357,11 +360,18 @@ class scheduler_core : public rescue_monitor {
     return first;
   }
 
+  // What p has done since the last time.
+  work_sample measure(processor& p, std::uint32_t progress) noexcept {
+    work_sample work;
+    work.until = now();
+    work.elapsed = work.until - std::exchange(p.sampled_at, work.until);
+    work.lost = take_sharing_loss();
+    work.resumes = progress - std::exchange(p.sampled_progress, progress);
+    x_cost.sample(work, p.debt);
+    return work;
+  }
   RUNNEL_NOINLINE std::int64_t sample(processor& p, std::uint32_t progress) noexcept {
-    std::int64_t at = now();
-    std::int64_t elapsed = at - std::exchange(p.sampled_at, at);
-    const std::uint32_t resumes = progress - std::exchange(p.sampled_progress, progress);
-    x_cost.sample(elapsed, resumes);
+    const auto [at, elapsed, lost, resumes] = measure(p, progress);
     if (at - p.oldest_at >= oldest_every) p.oldest_at = at, p.oldest_is_due = true;
     p.shares_next = shares_next();
     const std::uint32_t usual = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
@@ -378,7 +388,6 @@ class scheduler_core : public rescue_monitor {
 
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
-  cost_model x_cost;
   run_observer* x_observer = nullptr;
   frame_tender x_tender;
 };

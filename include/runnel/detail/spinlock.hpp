@@ -30,6 +30,10 @@ class spinlock {
     if (x_held.exchange(true, std::memory_order_acquire)) [[unlikely]] lock_slow();
   }
 
+  // lock() in two steps, for who must know whether it waits: begin_lock(), and if that is false end_lock().
+  [[nodiscard]] bool begin_lock() noexcept { return !x_held.exchange(true, std::memory_order_acquire); }  // as [take]
+  void end_lock() noexcept { lock_slow(); }
+
   [[nodiscard]] bool try_lock() noexcept {
     // relaxed: a hint that spares the write; what counts is [take], acquire: after [leave] in unlock()
     return !x_held.load(std::memory_order_relaxed) && !x_held.exchange(true, std::memory_order_acquire);

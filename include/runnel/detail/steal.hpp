@@ -5,6 +5,7 @@
 
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
+#include <runnel/detail/sharing_loss.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -24,6 +25,7 @@ inline constexpr std::size_t steal_at_most_waiting = 16'384;
 // else the older half of the others. `stuck`: the victim has been in one resume for long, so that even what it would
 // run next is worth taking. Returns one; the rest is the thief's now.
 inline runnable_item steal_from(processor& victim, processor& thief, bool stuck) noexcept {
+  sharing_loss theft;
   fifo goroutines;
   list_head fresh;
   list_link* children[steal_at_most];
@@ -51,6 +53,10 @@ inline runnable_item steal_from(processor& victim, processor& thief, bool stuck)
   thief.append_fresh(fresh, fresh_count);
   thief.append_goroutines(goroutines);
   thief.gate.leave();
+  if (!first.child && thief.woken_at != 0) {  // it was woken for this
+    add_sharing_loss(std::min(thief.sampled_at - thief.woken_at, longest_sharing_loss));
+    thief.sampled_at = std::exchange(thief.woken_at, 0);
+  }
   return first;
 }
 
