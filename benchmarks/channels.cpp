@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // What does it cost to pass a value from one goroutine to another?
+#include "pipes.hpp"
 #include "support.hpp"
 
-#include <functional>
-#include <vector>
+#include <cstddef>
 
 namespace {
 
@@ -38,21 +38,7 @@ rn::task<> consume(rn::chan<int> in, long& received) {
 
 // An operation is an int that got through.
 rn::task<long> pipes(long n, int pairs, std::size_t capacity) {
-  const long each = n / pairs;
-  rn::chan<int> ch(capacity);
-  std::vector<long> received(static_cast<std::size_t>(pairs));
-  rn::errgroup producers, consumers;
-  for (long& mine : received) {
-    co_await producers.go(produce, ch, each);
-    co_await consumers.go(consume, ch, std::ref(mine));
-  }
-  co_await producers.wait();
-  ch.close();
-  co_await consumers.wait();
-  long sum = 0;
-  for (long mine : received) sum += mine;
-  bench::check(sum == each * pairs, "an element was lost");
-  co_return sum;
+  return bench::pipes(n, pairs, capacity, produce, consume);
 }
 
 rn::task<long> spsc() { return pipes(bench::scaled(5'000'000), 1, 128); }

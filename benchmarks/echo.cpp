@@ -10,7 +10,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
-#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -104,19 +103,7 @@ void beside_callbacks(benchmark::State& state, const rn::runtime_options& option
   const auto threads = static_cast<unsigned>(state.range(0));
   auto by_callbacks = [&] { return seconds_for(threads, rounds, bench::by_callbacks); };
   auto by_goroutines = [&] { return seconds_for(threads, rounds, bench::by_goroutines_that_try, options); };
-  by_callbacks();
-  by_goroutines();
-  std::vector<double> ratios;
-  for (auto _ : state) {
-    const bool callbacks_first = ratios.size() % 2 == 0;
-    double first = callbacks_first ? by_callbacks() : by_goroutines();
-    double second = callbacks_first ? by_goroutines() : by_callbacks();
-    ratios.push_back(callbacks_first ? second / first : first / second);
-    state.SetIterationTime(first + second);
-  }
-  auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
-  std::nth_element(ratios.begin(), middle, ratios.end());
-  state.counters["percent"] = 100 * *middle;
+  bench::in_turn(state, by_goroutines, by_callbacks);
 }
 void echo_of_callbacks(benchmark::State& state) { beside_callbacks(state, {}); }
 void deferred_echo_of_callbacks(benchmark::State& state) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the benchmarks share: sizes that one variable scales, clocks, and the registration of a batch of work.
+// What the benchmarks share: sizes that one variable scales, clocks, the registration of a batch of work, and two in turn.
 #pragma once
 
 #include <runnel.hpp>
@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace rn = runnel;
 
@@ -89,6 +91,24 @@ benchmark::internal::Benchmark* batch(const char* name, Work work) {
     if (operations > static_cast<double>(state.iterations())) state.counters["ns"] = 1e9 * total / operations;
   });
   return b->ArgName("threads")->Arg(1)->Arg(2)->Arg(8)->UseManualTime()->Unit(benchmark::kMillisecond);
+}
+
+/// Two works in turn, each a function that returns how many seconds it took; which comes first alternates. The counter
+/// `percent` is the median of what the first takes of the second's time. A run of each that is not measured comes first.
+template <class First, class Second> void in_turn(benchmark::State& state, First first, Second second) {
+  second();
+  first();
+  std::vector<double> ratios;
+  for (auto _ : state) {
+    const bool second_leads = ratios.size() % 2 == 0;
+    const double leads = second_leads ? second() : first();
+    const double follows = second_leads ? first() : second();
+    ratios.push_back(second_leads ? follows / leads : leads / follows);
+    state.SetIterationTime(leads + follows);
+  }
+  auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
+  std::nth_element(ratios.begin(), middle, ratios.end());
+  state.counters["percent"] = 100 * *middle;
 }
 
 }  // namespace bench

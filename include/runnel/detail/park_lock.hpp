@@ -104,10 +104,7 @@ class park_lock {
   static constexpr std::uint32_t longest_streak = 1u << 20;
 
   RUNNEL_NOINLINE void lock_slow(const void* me) noexcept {
-    if (!x_spin.begin_lock()) [[unlikely]] {
-      sharing_loss wait;
-      x_spin.end_lock();
-    }
+    x_spin.lock_watched<sharing_loss>();
     if (x_bias.load(std::memory_order_relaxed)) revoke();
     if (!me) return;
     if (x_last != me) {

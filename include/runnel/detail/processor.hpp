@@ -56,11 +56,14 @@ class owner_gate {
   static constexpr std::uint8_t open = 0, fenced = 1, shut = 2;
   static std::uint8_t not_shut() noexcept { return asymmetric_fences ? open : fenced; }
 
+  void wait_outside() noexcept {
+    sharing_loss wait;
+    while (x_door.load(std::memory_order_acquire) == shut) cpu_pause();
+  }
   RUNNEL_NOINLINE void enter_fenced() noexcept {
     for (light_fence(); x_door.load(std::memory_order_acquire) == shut; light_fence()) {
       x_inside.store(false, std::memory_order_release);
-      sharing_loss loss;
-      while (x_door.load(std::memory_order_acquire) == shut) cpu_pause();
+      wait_outside();
       x_inside.store(true, std::memory_order_relaxed);
     }
   }

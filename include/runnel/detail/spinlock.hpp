@@ -25,14 +25,14 @@ class spinlock {
   spinlock(const spinlock&) = delete;
   spinlock& operator=(const spinlock&) = delete;
 
-  void lock() noexcept {
-    // [take] acquire: after [leave] in unlock()
-    if (x_held.exchange(true, std::memory_order_acquire)) [[unlikely]] lock_slow();
-  }
+  void lock() noexcept { lock_watched<unwatched>(); }
 
-  // lock() in two steps, for who must know whether it waits: begin_lock(), and if that is false end_lock().
-  [[nodiscard]] bool begin_lock() noexcept { return !x_held.exchange(true, std::memory_order_acquire); }  // as [take]
-  void end_lock() noexcept { lock_slow(); }
+  // The same, where each pause passes in the scope of a Watch, and what comes after the last of them, since the holder
+  // seems to have lost its processor, in none.
+  template <class Watch> void lock_watched() noexcept {
+    // [take] acquire: after [leave] in unlock()
+    if (x_held.exchange(true, std::memory_order_acquire)) [[unlikely]] lock_slow<Watch>();
+  }
 
   [[nodiscard]] bool try_lock() noexcept {
     // relaxed: a hint that spares the write; what counts is [take], acquire: after [leave] in unlock()
@@ -47,10 +47,13 @@ class spinlock {
   static constexpr unsigned shortest_wait = 32;    // in pauses
   static constexpr unsigned longest_wait = 1024;
 
-  RUNNEL_NOINLINE void lock_slow() noexcept {
+  struct unwatched {};
+
+  template <class Watch> RUNNEL_NOINLINE void lock_slow() noexcept {
     unsigned wait = shortest_wait;
     do {
       if (wait <= longest_wait) {
+        [[maybe_unused]] Watch pause;
         for (unsigned i = 0; i < wait; ++i) cpu_pause();
         wait *= 2;
       } else {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // What counts as lost by sharing, and what does not.
-#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/config.hpp>
 #include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/processor.hpp>
+#include <runnel/detail/scheduler_core.hpp>
 #include <runnel/detail/sharing_loss.hpp>
 #include <runnel/detail/steal.hpp>
 
@@ -11,15 +12,38 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <thread>
+#include <vector>
 
 namespace {
 
 using namespace runnel::detail;
 
+// Takes more time than one loss can be.
+void pass_longest() noexcept {
+  const auto since = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - since <= std::chrono::nanoseconds(longest_sharing_loss)) runnel::cpu_pause();
+}
+
 class a_sharing_loss : public testing::Test {
  protected:
   a_sharing_loss() { take_sharing_loss(); }
+  static constexpr int most_tries = 20'000;  // a second, if nobody ever loses anything
+  // Two threads call f again and again, until one has lost something. Returns what.
+  template <class F> static std::int64_t until_one_loses(F f) {
+    std::atomic<std::int64_t> lost{0};
+    auto go_on = [&] {
+      for (int i = 0; i < most_tries && lost == 0; ++i) {
+        f();
+        if (any_sharing_loss()) lost = take_sharing_loss();
+      }
+    };
+    std::thread other(go_on);
+    go_on();
+    other.join();
+    return lost;
+  }
   int one = 0, other = 0;  // two processors, for a lock
 };
 
@@ -40,7 +64,7 @@ TEST_F(a_sharing_loss, is_the_threads_own) {
 TEST_F(a_sharing_loss, of_one_scope_has_a_limit) {
   {
     sharing_loss scope;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // sleeps: as if the thread had lost its core
+    pass_longest();
   }
   EXPECT_EQ(take_sharing_loss(), longest_sharing_loss);
 }
@@ -70,20 +94,35 @@ TEST_F(a_sharing_loss, is_no_processors_where_a_thread_outside_has_the_lock) {
 
 TEST_F(a_sharing_loss, comes_with_waiting_for_a_lock) {
   park_lock lock;
-  std::atomic<bool> waits{false};
-  bool biased = lock.lock(nullptr);
-  std::int64_t lost = 0;
-  std::thread waiter([&] {
-    waits = true;
-    lock.unlock(lock.lock(&one));
-    lost = take_sharing_loss();
-  });
-  while (!waits) std::this_thread::yield();
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // sleeps: for the waiter to find the lock held
-  lock.unlock(biased);
-  waiter.join();
-  EXPECT_GT(lost, 0);
+  EXPECT_GT(until_one_loses([&] {
+              bool biased = lock.lock(nullptr);  // which counts no change of hands
+              pass_longest();
+              lock.unlock(biased);
+            }),
+            0);
 }
+
+#if RUNNEL_HAS_MEMBARRIER  // else the gate is a plain lock
+TEST_F(a_sharing_loss, comes_with_waiting_for_a_thief_at_the_gate) {
+  owner_gate gate;
+  std::atomic<bool> done{false};
+  std::thread thief([&] {
+    while (!done) {
+      gate.enter_foreign();
+      pass_longest();
+      gate.leave_foreign();
+    }
+  });
+  for (int i = 0; i < most_tries && !any_sharing_loss(); ++i) {
+    gate.enter();
+    gate.leave();
+    pass_longest();
+  }
+  done = true;
+  thief.join();
+  EXPECT_GT(take_sharing_loss(), 0);
+}
+#endif
 
 struct link : fifo_link {};
 
@@ -104,6 +143,41 @@ TEST_F(a_sharing_loss, comes_with_a_theft_and_with_the_wake_up_for_it) {
   EXPECT_TRUE(steal_from(victim, thief, false));
   EXPECT_GT(take_sharing_loss(), 0);
   EXPECT_EQ(thief.sampled_at, 2'000'000);
+}
+
+struct slow_host final : pump_host {
+  std::vector<processor*> posted;
+  void post_pump(processor& p, bool) noexcept override {
+    posted.push_back(&p);
+    pass_longest();
+  }
+  void arm_monitor(std::int64_t) noexcept override {}
+  void hold_work(bool) noexcept override {}
+  mutable std::int64_t time = 0;  // passes when it is asked for
+  std::int64_t now() const noexcept override { return time += 1'000; }
+  std::shared_ptr<void> share() noexcept override { return nullptr; }
+};
+struct does_nothing {
+  static void goroutine(processor&, fifo_link*) noexcept {}
+  static void child(processor&, list_link*) noexcept {}
+  static void settle(processor&) noexcept {}
+  static void fetch_next(fifo_link*) noexcept {}
+  static fifo_link* of_fresh(list_link*) noexcept { return nullptr; }
+};
+
+TEST_F(a_sharing_loss, comes_with_waking_another_and_with_being_woken_only_for_a_theft) {
+  slow_host host;
+  scheduler_core core(host, 2);
+  link injected;
+  core.schedule(&injected);
+  EXPECT_EQ(take_sharing_loss(), longest_sharing_loss);
+  ASSERT_EQ(host.posted.size(), 1u);
+  processor& woken = *host.posted.front();
+  EXPECT_EQ(woken.woken_at, host.time);
+  core.pump_posted<does_nothing>(woken);
+  EXPECT_EQ(woken.woken_at, 0);
+  EXPECT_FALSE(any_sharing_loss());
+  EXPECT_TRUE(core.all_idle());
 }
 
 }  // namespace
