@@ -113,7 +113,7 @@ TEST_F(a_sharing_loss, comes_with_waiting_for_a_thief_at_the_gate) {
       gate.leave_foreign();
     }
   });
-  for (int i = 0; i < most_tries && !any_sharing_loss(); ++i) {
+  for (int i = 0; i < most_tries / 20 && !any_sharing_loss(); ++i) {
     gate.enter();
     gate.leave();
     pass_longest();
@@ -157,27 +157,66 @@ struct slow_host final : pump_host {
   std::int64_t now() const noexcept override { return time += 1'000; }
   std::shared_ptr<void> share() noexcept override { return nullptr; }
 };
-struct does_nothing {
-  static void goroutine(processor&, fifo_link*) noexcept {}
+// What runs says what it has found.
+struct visit : fifo_link {
+  std::int64_t loses = 0;
+  std::int64_t woken_at = -1;
+};
+struct visits {
+  static void goroutine(processor& p, fifo_link* g) noexcept {
+    auto& it = *static_cast<visit*>(g);
+    it.woken_at = p.woken_at;
+    if (it.loses != 0) add_sharing_loss(it.loses);
+  }
   static void child(processor&, list_link*) noexcept {}
   static void settle(processor&) noexcept {}
   static void fetch_next(fifo_link*) noexcept {}
   static fifo_link* of_fresh(list_link*) noexcept { return nullptr; }
 };
 
+struct open_scheduler : scheduler_core {
+  using scheduler_core::scheduler_core;
+  using scheduler_core::x_cost;
+};
+
 TEST_F(a_sharing_loss, comes_with_waking_another_and_with_being_woken_only_for_a_theft) {
   slow_host host;
   scheduler_core core(host, 2);
-  link injected;
+  visit injected;
   core.schedule(&injected);
   EXPECT_EQ(take_sharing_loss(), longest_sharing_loss);
   ASSERT_EQ(host.posted.size(), 1u);
   processor& woken = *host.posted.front();
   EXPECT_EQ(woken.woken_at, host.time);
-  core.pump_posted<does_nothing>(woken);
-  EXPECT_EQ(woken.woken_at, 0);
+  core.pump_posted<visits>(woken);
+  EXPECT_EQ(injected.woken_at, 0);
   EXPECT_FALSE(any_sharing_loss());
   EXPECT_TRUE(core.all_idle());
+}
+
+// A processor that is woken, loses time, and runs dry before its first sample is due.
+TEST_F(a_sharing_loss, is_told_to_the_cost_model_by_the_shortest_pump_too) {
+  slow_host host;
+  host.time = 1'000'000'000;
+  open_scheduler core(host, 2);
+  visit injected;
+  injected.loses = 1'000'000;
+  ASSERT_TRUE(core.x_cost.is_coarse(15'000));
+  core.schedule(&injected);
+  core.pump_posted<visits>(*host.posted.front());
+  EXPECT_FALSE(core.x_cost.is_coarse(15'000));
+}
+
+// What a thread has lost before is not this processor's.
+TEST_F(a_sharing_loss, is_not_told_where_no_pump_was) {
+  slow_host host;
+  host.time = 1'000'000'000;
+  open_scheduler core(host, 2);
+  visit injected;
+  core.schedule(&injected);
+  add_sharing_loss(1'000'000);
+  core.pump_posted<visits>(*host.posted.front());
+  EXPECT_TRUE(core.x_cost.is_coarse(15'000));
 }
 
 }  // namespace
