@@ -57,9 +57,12 @@ class cost_model {
     auto log = x_log_mean.load(std::memory_order_relaxed);
     log += (fresh - log) / 4;
     x_log_mean.store(log, std::memory_order_relaxed);
-    auto ns = static_cast<std::uint32_t>(1u << std::clamp(log / fraction, 2, 30)) / 4 * 3;  // the middle of its octave
+    auto octave = std::clamp(log / fraction, 2, 30);
+    std::uint32_t ns = (1u << octave) / 4 * 3;  // its middle
     bool share_all = is_coarse(ns);
-    std::uint32_t share_at = share_all ? 1u : (share_ns << x_reluctance.load(std::memory_order_relaxed)) / ns + 1;
+    std::uint32_t share_at = 1;
+    if (!share_all)  // share_ns / ns without a division
+      share_at += share_ns / 3 * 4 << x_reluctance.load(std::memory_order_relaxed) >> octave;
     store_if_changed(x_coarse, share_all);
     store_if_changed(x_wake_at, share_at);
     store_if_changed(x_steal_at, ns < never_ns ? ~0u : share_at);

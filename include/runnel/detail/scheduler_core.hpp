@@ -10,6 +10,7 @@
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/processor.hpp>
 #include <runnel/detail/processor_set.hpp>
+#include <runnel/detail/pump_turn.hpp>
 #include <runnel/detail/rescue_monitor.hpp>
 #include <runnel/detail/steal.hpp>
 
@@ -157,29 +158,32 @@ class scheduler_core : public rescue_monitor {
     if (any_idle()) ensure_monitor();
     p.sampled_at = now();
     take_sharing_loss();
-    p.sampled_progress = p.progress.load(std::memory_order_relaxed);
-    const std::uint32_t began = p.sampled_progress;
-    std::uint32_t progress = began;
+    std::uint32_t progress = p.sampled_progress = p.progress.load(std::memory_order_relaxed);
+    pump_turn turn(p);
     // Where turns are long one that was injected goes first, in each other pump: those who are here are not to starve.
     bool injected_is_due = p.sample_interval < processor::frequent_samples && !x_chooser &&
                            !std::exchange(p.injected_went_first, false) && anything_injected();
-    bool takes_next = !x_chooser && !injected_is_due;
     for (;;) {
+      bool takes_next = true;
+      if (turn.must_attend(progress)) [[unlikely]] {
+        if (turn.ends_sample(p, progress) && turn.ends(p, sample(p, progress))) return post_again(p, outer);
+        takes_next = progress % pump_turn::streak != 0 && !x_chooser && !injected_is_due;
+        turn.go_on(p, progress);
+        if (x_chooser) turn.go_on_for_one(progress);
+      }
       runnable_item next;
-      if (progress % streak != 0 && takes_next) [[likely]] next.goroutine = p.take_next();
+      if (takes_next) next.goroutine = p.take_next();
       if (!next) {
-        if (std::exchange(injected_is_due, false)) {
+        if (std::exchange(injected_is_due, false))
           p.injected_went_first = (next.goroutine = processor_set::take_injected(1).pop()) != nullptr;
-          takes_next = true;
-        }
         if (!next) next = take<Run>(p, progress);
         if (!next && p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);
         if (!next) next = search(p, searching, lingers);
         if (!next) break;
         if (std::exchange(searching, false)) found_something(p);
+        if (next.fresh) next.goroutine = Run::of_fresh(next.fresh);
       }
       p.transfers = 0;
-      if (next.fresh) next.goroutine = Run::of_fresh(next.fresh);
       if (next.goroutine) [[likely]]
         Run::goroutine(p, next.goroutine);
       else
@@ -187,17 +191,16 @@ class scheduler_core : public rescue_monitor {
       if (p.unsettled) [[unlikely]] Run::settle(p);
       progress = p.progress.load(std::memory_order_relaxed) + 1;
       p.progress.store(progress, std::memory_order_relaxed);
-      if (progress - p.sampled_progress < p.sample_interval) [[likely]] continue;
-      if (sample(p, progress) > longest_pump || progress - began >= longest_turn) {
-        p.current = 0;
-        set_this_processor(outer);
-        if (p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);  // who knows when it goes on
-        post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
-        return;
-      }
     }
     if (any_sharing_loss()) measure(p, progress);
     stop(p, outer, searching);
+  }
+  // Asio gets a turn.
+  void post_again(processor& p, processor* outer) noexcept {
+    p.current = 0;
+    set_this_processor(outer);
+    if (p.reserve.load(std::memory_order_relaxed) != 0) x_host.stops_counting(p);  // who knows when it goes on
+    post(p, processor::posted_again);  // last touch: the pump may already run elsewhere
   }
   void stop(processor& p, processor* outer, bool searching) noexcept {
     p.current = 0;
@@ -260,12 +263,9 @@ class scheduler_core : public rescue_monitor {
 
  private:
   // In resumes:
-  static constexpr std::uint32_t streak = 16;         // every so often run_next goes behind the others
   static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children; and,
                                                        // a streak later, the newest that has not begun before all
-  static constexpr std::uint32_t longest_turn = 256;  // then Asio gets a turn
   static constexpr std::int64_t oldest_every = 1'000'000;    // ns; then the oldest of those that have not begun begins
-  static constexpr std::int64_t longest_pump = 500'000;      // ns for one sampling interval; then Asio gets a turn
   static constexpr std::int64_t search_spin = 4'000;         // ns
 
   processor* here() const noexcept {
@@ -288,7 +288,8 @@ class scheduler_core : public rescue_monitor {
   template <class Run>
   runnable_item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool goroutines_first = progress % injected_every == 0, fresh_first = progress % injected_every == streak;
+    bool goroutines_first = progress % injected_every == 0;
+    bool fresh_first = progress % injected_every == pump_turn::streak;
     if (goroutines_first)
       if (fifo_link* g = take_injected(p)) return {.goroutine = g};
     runnable_item next;
@@ -376,9 +377,9 @@ class scheduler_core : public rescue_monitor {
     p.shares_next = shares_next();
     const std::uint32_t usual = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
     p.sample_interval = std::min(usual, 2 * p.sample_interval);  // no faster: a short turn says little of the next
-    // Nobody is to wait for so many turns where these take long: Asio for as many then as fit into longest_pump; and
+    // Nobody is to wait for so many turns where these take long: Asio for as many then as fit into a sample; and
     // who was injected, woken by a handler or a timer, comes soon: see pump().
-    if (const std::int64_t most = longest_pump * resumes; elapsed * p.sample_interval > most)
+    if (const std::int64_t most = pump_turn::longest_sample * resumes; elapsed * p.sample_interval > most)
       p.sample_interval = static_cast<std::uint32_t>(std::max<std::int64_t>(1, most / elapsed));
     offer(p);
     return elapsed;
