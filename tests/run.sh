@@ -21,9 +21,9 @@ and, with --only:
                  gcc-release the headers of detail alone, too
   --help
 
-After --, arguments for ctest: tests/run.sh --only gcc-asan -- -R 'chan\.'
+After --, arguments for ctest: tests/run.sh --only gcc-asan -- -R 'chan'
 Environment: RUNNEL_JOBS, RUNNEL_GXX, RUNNEL_CLANGXX, RUNNEL_WERROR=ON, RUNNEL_STRESS_SECONDS, RUNNEL_TEST_BATCH (how
-many test files are compiled as one: 4; with 1 a file that was edited is soonest compiled again).
+many test files are compiled as one: 8; with 1 a file that was edited is soonest compiled again).
 END
 }
 
@@ -153,7 +153,7 @@ run_preset() { # run_preset PRESET
   log=build/$preset/configure.log
   say "== $preset: build (at ${SECONDS} s)"
   cmake --preset "$preset" -DCMAKE_CXX_COMPILER="$compiler" -DRUNNEL_WERROR="${RUNNEL_WERROR:-OFF}" \
-    -DRUNNEL_TEST_BATCH="${RUNNEL_TEST_BATCH:-4}" -DRUNNEL_TEST_TIMEOUT="$timeout" \
+    -DRUNNEL_TEST_BATCH="${RUNNEL_TEST_BATCH:-8}" -DRUNNEL_TEST_TIMEOUT="$timeout" \
     -DRUNNEL_TEST_DETAIL_HEADERS="$long" >"$log" 2>&1 || status=$?
   if ((status)); then
     cat "$log" >&2
