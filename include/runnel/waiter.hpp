@@ -155,17 +155,15 @@ inline waiter* take(list_head& queue, woken& out) noexcept {
   return first;
 }
 
-// What every awaited operation does first, holding no lock. False: the context is done, and the goroutine unwinds; or,
-// of the first form, this is the goroutine's first operation.
-inline bool may_operate(const goroutine& g) noexcept {
-  return g.listed && !g.context.load(std::memory_order_relaxed)->due();
-}
+// What every awaited operation does first. False: the context is done, and the goroutine unwinds. Who goes on to park
+// has entered before, holding no lock: a goroutine is listed, for cancellers to find, before its first sleep.
+inline bool may_operate(const goroutine& g) noexcept { return !g.context.load(std::memory_order_relaxed)->due(); }
 inline bool enter_operation(goroutine& g) noexcept {
   if (!g.listed) [[unlikely]] {
     g.home->list_goroutine(g);
     g.listed = true;
   }
-  return !g.context.load(std::memory_order_relaxed)->due();
+  return may_operate(g);
 }
 
 // Lets the pump unwind the goroutine from this frame. The caller has suspended it and touches nothing afterwards. True.

@@ -44,6 +44,10 @@ inline outcome attempt(machine& m, int g) {
   }
   if (m.now(g).what == does::otherwise) return m.go(g, at::otherwise_look);
   if (m.now(g).what != does::select) {
+    if (!me.registered && registers_when_it_waits(m, g) && !m.broken(mutation::waits_unregistered)) {
+      m.unlock(x.channel);
+      return m.go(g, at::first_park);
+    }
     if (!m.conf.publishes_first)
       return m.go(g, m.broken(mutation::level_before_publish) ? at::plain_level : at::plain_publish);
     return m.go(g, after_level(m, g));

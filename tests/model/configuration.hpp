@@ -20,6 +20,7 @@ enum class mutation : byte {
   death_leaves_links,
   context_before_lock,
   register_after_level,
+  waits_unregistered,
   end_without_node_lock,
   // barriers
   no_heavy_barrier,

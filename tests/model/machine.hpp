@@ -269,6 +269,14 @@ class machine {
   }
 };
 
+// A plain send or receive that need not wait is nobody's business: the goroutine registers before it waits for the first
+// time, without the channel's lock, and then tries again. A fork-join child becomes a goroutine, and registers, at once.
+inline bool registers_when_it_waits(const machine& m, int g) {
+  const does what = m.now(g).what;
+  return (what == does::receive || what == does::send) && m.spec(m.prog(g).home).kind != node_spec::fork &&
+         !m.conf.publishes_first && !m.broken(mutation::register_after_level);
+}
+
 // The channels of an operation in the order in which it locks them.
 inline std::vector<int> lock_order(const machine& m, int g) {
   std::vector<int> order;

@@ -33,6 +33,8 @@ inline const std::vector<mutation_spec>& mutations() {
        "a context that is no child: recv [recv] | send, cancel"},
       {register_after_level, "register_after_level", "a goroutine registers at home after it has read the level",
        "plain, two channels: recv0 recv1 | send0, cancel"},
+      {waits_unregistered, "waits_unregistered", "a goroutine waits for the first time without registering at home",
+       "plain, two channels: recv0 recv1 | send0, cancel"},
       {end_without_node_lock, "end_without_node_lock", "a goroutine leaves its home without the node's lock",
        "plain, two channels: recv0 recv1 | send0, cancel"},
       // barriers

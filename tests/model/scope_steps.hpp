@@ -50,7 +50,7 @@ inline outcome next_instruction(machine& m, int g) {
         return m.go(g, at::otherwise_lock);
       default:
         if (skips) continue;
-        return m.go(g, me.registered ? at::enter_operation : at::first_park);
+        return m.go(g, me.registered || registers_when_it_waits(m, g) ? at::enter_operation : at::first_park);
     }
   }
   return m.go(g, m.broken(mutation::count_before_unregister) && counted(m, m.prog(g).home) ? at::end_count
@@ -129,6 +129,7 @@ inline outcome home_step(machine& m, int g) {
         if (!m.broken(mutation::end_without_node_lock) && home.locked) return outcome::blocked;
         m.touch_node(h);
         home.heard_by_goroutine[g] = 0;
+        me.registered = 0;
       }
       if (counted(m, h) && !m.broken(mutation::count_before_unregister)) return m.go(g, at::end_count);
       me.alive = 0;

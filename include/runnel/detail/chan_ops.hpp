@@ -131,14 +131,14 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
     if (!may_operate(*g)) [[unlikely]]
       return suspend_rarely(leaf, core);
     if (!core->lock().enter_biased(g->proc)) [[unlikely]]
-      return suspend_rarely(leaf, core);
+      return meet(leaf, *core, *g);
     if (Op::by_buffer(*core, x_waiter)) {
       core->lock().leave_biased();
       return spend_budget(*g, leaf);
     }
     list_head& peers = Op::peers(*core);
     if (peers.empty()) {
-      if (!core->is_closed()) [[likely]]
+      if (g->listed && !core->is_closed()) [[likely]]
         return sleep(leaf, *core, *g);
     } else if (auto* peer = static_cast<waiter*>(peers.first()); peer->kind == waiter::kind_t::plain) [[likely]] {
       return shake_hands(leaf, *core, *g, *peer);
@@ -182,19 +182,25 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
   RUNNEL_NOINLINE bool meet(promise_base* leaf, chan_core& core, goroutine& g, bool biased) noexcept {
     woken peer;
     Op::attempt(core, x_waiter, peer);
-    bool waits = x_waiter.outcome == transfer::pending;
-    bool parked = waits && park(g, leaf, core.lock(), x_waiter, Op::queue(core));
+    const bool waits = x_waiter.outcome == transfer::pending;
+    const bool is_listed = g.listed;
+    const bool parked = waits && is_listed && park(g, leaf, core.lock(), x_waiter, Op::queue(core));
     core.lock().unlock(biased);
-    if (waits) return parked || stop_here(g, leaf);
+    if (parked) return true;  // and g may run elsewhere by now
+    if (waits && !is_listed && enter_operation(g)) return meet(leaf, core, g);  // now it can be found
+    if (waits) return stop_here(g, leaf);
     peer.fire(*g.proc);
     return spend_budget(g, leaf);
+  }
+  RUNNEL_NOINLINE bool meet(promise_base* leaf, chan_core& core, goroutine& g) noexcept {
+    return meet(leaf, core, g, core.lock().lock(g.proc));
   }
 
   RUNNEL_NOINLINE bool suspend_rarely(promise_base* leaf, chan_core* core) {
     goroutine& g = goroutine_of(leaf);
     if (!enter_operation(g)) return stop_here(g, leaf);
     if (!core) return nil_channel::wait(g, leaf, x_waiter);
-    return meet(leaf, *core, g, core->lock().lock(g.proc));
+    return meet(leaf, *core, g);
   }
 };
 
