@@ -112,6 +112,7 @@ class join_operation : public awaitable_base {
   explicit join_operation(group_core& group, bool rethrows = true) noexcept : x_group(group), x_rethrows(rethrows) {}
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
+    list_at_home(g);  // for reports
     g.set_leaf(leaf);
     if (x_group.begin_join(g, true)) return true;
     if (!g.context.load(std::memory_order_relaxed)->due()) return spend_budget(g, leaf);

@@ -159,10 +159,7 @@ inline waiter* take(list_head& queue, woken& out) noexcept {
 // has entered before, holding no lock: a goroutine is listed, for cancellers to find, before its first sleep.
 inline bool may_operate(const goroutine& g) noexcept { return !g.context.load(std::memory_order_relaxed)->due(); }
 inline bool enter_operation(goroutine& g) noexcept {
-  if (!g.listed) [[unlikely]] {
-    g.home->list_goroutine(g);
-    g.listed = true;
-  }
+  list_at_home(g);
   return may_operate(g);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // dump: the tree of a running program, with and without tracking, on request and on SIGQUIT.
 #include <runnel/all.hpp>
+#include <runnel/async.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
 #include <runnel/dump.hpp>
@@ -33,6 +34,7 @@ using namespace std::chrono_literals;
 using test_support::wait_until;
 
 rn::task<> receive(rn::chan<int> ch) { (void)co_await ch.recv(); }
+rn::task<> shielded(rn::chan<int> ch) { co_await rn::shield(receive(ch)); }
 
 template <class... Of> std::string dumped(Of&... of) {
   std::ostringstream out;
@@ -132,6 +134,36 @@ TEST(dump, of_a_runtime_that_tracks_knows_who_joins_and_who_was_forked) {
 
 // A goroutine under a context that is not the runtime's own hears the root beside: so it is found, whichever processor
 // started it.
+rn::task<> join_a_group(rn::chan<int> until) {
+  rn::errgroup g;
+  g.go(receive, until);
+  co_await g.wait();
+}
+rn::task<> join_children(rn::chan<int> until) { co_await rn::all(receive(until), receive(until)); }
+rn::task<> leave_a_task(rn::chan<int> until) {
+  auto left = rn::async(shielded, until);
+  co_return;
+}
+rn::task<> leave_a_task_in_a_group(rn::chan<int> until) {
+  co_await rn::with_errgroup([&](rn::errgroup&) { return leave_a_task(until); });
+}
+
+// The join is the first for which they wait.
+TEST(dump, knows_who_joins_and_has_not_slept_before) {
+  for (auto join : {join_a_group, join_children, leave_a_task, leave_a_task_in_a_group}) {
+    rn::runtime rt(rn::threads(2));
+    rn::chan<int> stop(0);
+    int line = __LINE__ + 1;
+    rt.go(join, stop);
+    std::string started = "dump_test.cpp:" + std::to_string(line);
+    EXPECT_TRUE(wait_until([&] {
+      std::string text = dumped(rt), its = has(text, started) ? line_with(text, started) : "";
+      return !its.empty() && !has(its, "its turn");
+    })) << dumped(rt);
+    stop.close();
+  }
+}
+
 TEST(dump, tells_what_runs_under_a_context_of_its_own) {
   for (long n : {1, 2}) {
     rn::runtime rt{rn::threads(n)};

@@ -384,4 +384,12 @@ class cancel_node : public member {
   std::int64_t x_deadline = no_deadline;
 };
 
+// Makes g known to cancellers and reports. By who runs it, or while it cannot go on; holding no node's lock.
+inline void list_at_home(goroutine& g) noexcept {
+  if (g.listed) [[likely]]
+    return;
+  g.home->list_goroutine(g);
+  g.listed = true;
+}
+
 }  // namespace runnel::detail

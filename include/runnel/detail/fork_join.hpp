@@ -263,6 +263,7 @@ class fork_join {
       outer->x_inner = at;
       at = outer;
     }
+    if (goroutine* g = at->waiting_goroutine()) list_at_home(*g);  // for reports
     for (; at; above = &at->node(), at = at->x_inner) {
       bool decided;
       {
@@ -275,14 +276,14 @@ class fork_join {
     }
   }
 
-  // The parent is suspended, so that nobody changes what is read of it here.
+  // Who waits, if that is a goroutine. It is suspended, so that nobody changes what is read of it here.
+  goroutine* waiting_goroutine() const noexcept {
+    return x_resumes_as & 1 ? child_of(x_resumes_as)->g() : goroutine_of(x_resumes_as);
+  }
   cancel_node* context_above() const noexcept {
-    if (x_resumes_as & 1) {
-      auto* child = child_of(x_resumes_as);
-      if (child->g()) return child->g()->context.load(std::memory_order_relaxed);
-      return child->join->x_linked ? &child->join->node() : nullptr;
-    }
-    return goroutine_of(x_resumes_as)->context.load(std::memory_order_relaxed);
+    if (goroutine* g = waiting_goroutine()) return g->context.load(std::memory_order_relaxed);
+    fork_join* join = join_above();
+    return join->x_linked ? &join->node() : nullptr;
   }
   fork_join* join_above() const noexcept { return child_of(x_resumes_as)->join; }
 
@@ -323,19 +324,14 @@ class fork_join {
 
   promise_base* become_parent(processor& here) noexcept {
     here.current = x_resumes_as;
-    if (!(x_resumes_as & 1))
-      goroutine_of(x_resumes_as)->proc = &here;
-    else if (goroutine* g = child_of(x_resumes_as)->g())
-      g->proc = &here;
+    if (goroutine* g = waiting_goroutine()) g->proc = &here;
     return x_parent;
   }
 
   // The parent's goroutine; a parent that is itself an unpromoted child becomes one, by way of the spare.
   goroutine* parent_goroutine() noexcept {
-    if (!(x_resumes_as & 1)) return goroutine_of(x_resumes_as);
-    auto* child = child_of(x_resumes_as);
-    if (!child->g()) promote(*child, *this_processor(), std::exchange(x_spare, nullptr));
-    return child->g();
+    if (!waiting_goroutine()) promote(*child_of(x_resumes_as), *this_processor(), std::exchange(x_spare, nullptr));
+    return waiting_goroutine();
   }
   void stop_parent(processor& here) noexcept {
     goroutine* g = parent_goroutine();

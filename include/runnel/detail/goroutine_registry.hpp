@@ -48,8 +48,7 @@ class goroutine_registry final : public run_observer {
   // On the thread that runs p, before the item runs. Returns its number.
   std::uint64_t begins(goroutine& g) noexcept {
     std::uint64_t number = is_new(g) ? add(&g, 0) : change(&g, [](goroutine_record& r) { r.runs = true; });
-    if (!g.listed) g.home->list_goroutine(g);
-    g.listed = true;
+    list_at_home(g);
     return number;
   }
   std::uint64_t begins(fork_child_base& child) noexcept { return add(&child, parent_of(child)); }

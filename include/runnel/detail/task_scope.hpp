@@ -179,6 +179,7 @@ class task_join_operation : public awaitable_base {
   explicit task_join_operation(task_scope& scope) noexcept : x_scope(scope) {}
   bool suspend(promise_base* leaf) noexcept {
     goroutine& g = *x_scope.opener;
+    list_at_home(g);  // for reports
     g.set_leaf(leaf);
     return x_scope.begin_join(g);
   }
@@ -200,6 +201,7 @@ inline link* end_of_leaf(promise_base* leaf) noexcept {
 }
 // True: the goroutine waits for its tasks, and `up.ops->joined` is called when they have ended.
 RUNNEL_NOINLINE inline bool wait_for_tasks(goroutine& g, link& up) noexcept {
+  list_at_home(g);  // for reports
   g.set_leaf(leaf_of_end(up));
   g.stop = true;
   if (task_scope::join_all(g)) return true;

@@ -284,7 +284,8 @@ class test_host final : public pump_host,
     x_trace.add(test::trace::routine{{}, x_registry.find(&child).parent, false});
     run_timed(p, &child, number, kind_t::child, [&] { run_policy::child(p, item); });
     auto* newest = static_cast<goroutine*>(p.goroutines.back());  // the child, if it has become a goroutine
-    may_go_on(newest && newest->listed && x_registry.find(newest).number == number ? newest : nullptr);
+    bool is_it = newest && !goroutine_registry::is_new(*newest) && x_registry.find(newest).number == number;
+    may_go_on(is_it ? newest : nullptr);
   }
   template <class Run>
   void run_timed(processor& p, const void* item, std::uint64_t number, kind_t kind, Run&& run) noexcept {

@@ -7,11 +7,13 @@
 #include <runnel/sleep.hpp>
 #include <runnel/test.hpp>
 #include <runnel/this_task.hpp>
+#include <runnel/with_context.hpp>
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -57,6 +59,22 @@ TEST(test_trace, reads_as_lines) {
   EXPECT_NE(text.find("  1.5s  a timer fires\n"), std::string::npos) << text;
   std::string last = t.text(2);
   EXPECT_EQ(last.find("  ... " + std::to_string(t.steps().size() - 2) + " steps before\n"), 0u) << last;
+}
+
+// By default who ran last goes on; a child that has become a goroutine, too.
+TEST(test_trace, of_children_that_need_not_wait_has_one_after_the_other) {
+  auto t = trace_of([]() -> rn::task<> {
+    auto sends = []() -> rn::task<> {
+      rn::chan<int> ch(3);
+      for (int i = 0; i < 3; ++i) co_await ch.send(i);
+    };
+    auto child = [sends]() -> rn::task<> { co_await rn::with_timeout(1h, sends()); };
+    co_await rn::all(child(), child());
+  });
+  std::vector<unsigned> who;
+  for (const auto& step : t.steps())
+    if (who.empty() || who.back() != step.number) who.push_back(step.number);
+  EXPECT_EQ(who, (std::vector<unsigned>{1, 2, 3})) << t.text();
 }
 
 TEST(test_trace, tells_who_was_unwound) {
