@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSL-1.0
 """Runs the benchmarks and the peers that are here in turn, and prints a report in Markdown.
 
-Each row is measured in rounds. In a round every contestant runs once, in a process of its own and one after the
-other, so that a machine that drifts drifts for all of them; the figures are the medians of the rounds. What a
-process measures first is its warm-up and does not count. Runs that others on the machine disturb are left out where
-there are enough others; a figure that rests on such runs is marked. docs/benchmarks.md says what each row is.
+Each row is measured in rounds. In a round every contestant runs once on each number of threads, in a process of its
+own and one after the other, so that a machine that drifts drifts for all of them; the figures are the medians of the
+rounds. What a process measures first is its warm-up and does not count. Runs that others on the machine disturb are
+left out where there are enough others; a figure that rests on such runs is marked. docs/benchmarks.md says what each
+row is.
 """
 
 import argparse
@@ -386,21 +387,19 @@ def measure(options, peers):
     for (program, benchmark), same in benchmarks.items():
         # Rows of one benchmark come out of one run; for a peer, its rows of one family.
         contestants = {(p, BESIDE.get(r.peer_row, r.peer_row)) for r in same for p in r.peers if p in peers.programs}
-        for threads in same[0].threads:
-            if options.threads and threads not in options.threads:
-                continue
-            say(f"{benchmark}, threads: {threads}")
-            for _ in range(rounds):
-                ours, disturbance = run.runnel(program, benchmark, threads)
+        counts = [t for t in same[0].threads if not options.threads or t in options.threads]
+        say(f"{benchmark}, threads: {', '.join(map(str, counts))}")
+        for threads in rounds * counts:  # in turn: the targets compare them
+            ours, disturbance = run.runnel(program, benchmark, threads)
+            for row in same:
+                if row.value in ours:
+                    samples.setdefault((row.id, threads, "runnel"), []).append((disturbance, ours[row.value]))
+            for name, peer_row in sorted(contestants) if threads <= 2 else []:
+                theirs, disturbance = run.peer(name, peer_row, threads, benchmark in COLD)
                 for row in same:
-                    if row.value in ours:
-                        samples.setdefault((row.id, threads, "runnel"), []).append((disturbance, ours[row.value]))
-                for name, peer_row in sorted(contestants) if threads <= 2 else []:
-                    theirs, disturbance = run.peer(name, peer_row, threads, benchmark in COLD)
-                    for row in same:
-                        if row.peer_row in theirs:
-                            key = row.id, threads, name
-                            samples.setdefault(key, []).append((disturbance, theirs[row.peer_row]))
+                    if row.peer_row in theirs:
+                        key = row.id, threads, name
+                        samples.setdefault(key, []).append((disturbance, theirs[row.peer_row]))
     figures = {key: typical(values)[0] for key, values in samples.items()}
     doubtful = {key for key, values in samples.items() if not typical(values)[1]}
     quiet = f"{run.disturbed} of {run.runs} runs were disturbed by others on this machine"
