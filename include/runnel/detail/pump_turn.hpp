@@ -37,7 +37,7 @@ class pump_turn {
 
  private:
   static constexpr std::uint32_t most_resumes = 256;
-  static constexpr std::int64_t shortest = 20'000;  // ns: Asio's turn costs half a microsecond
+  static constexpr std::int64_t shortest = 20'000;  // ns: Asio's turn is a system call, mostly in vain
 
   static bool has_come(std::uint32_t progress, std::uint32_t at) noexcept {
     return static_cast<std::int32_t>(progress - at) >= 0;
