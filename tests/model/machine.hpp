@@ -269,9 +269,9 @@ class machine {
   }
 };
 
-// A plain send or receive that need not wait is nobody's business: the goroutine registers before it waits for the first
-// time, without the channel's lock, and then tries again. A fork-join child becomes a goroutine at its first operation, and
-// registers with it; one that became one before, to enter a node, does as others do.
+// A plain send or receive that need not wait is nobody's business: the goroutine registers before it waits for the
+// first time, without the channel's lock, and then tries again. A fork-join child becomes a goroutine at its first
+// operation, and registers with it; one that became one before, to enter a node, does as others do.
 inline bool registers_when_it_waits(const machine& m, int g) {
   const does what = m.now(g).what;
   return (what == does::receive || what == does::send) && m.spec(m.prog(g).home).kind != node_spec::fork &&
