@@ -5,6 +5,7 @@
 
 #include <runnel/detail/asymmetric_fence.hpp>
 #include <runnel/detail/cancel_node.hpp>
+#include <runnel/detail/cancel_sweep.hpp>
 #include <runnel/detail/fork_join.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
@@ -216,7 +217,7 @@ inline bool wake_and_spend_budget(processor& here, goroutine* woken, goroutine& 
 
 // Tells g that `node`, a context of which it is a member or the owner, is done. Under that node's lock, so that g
 // cannot end. Does nothing unless the node is g's current context: a deeper one tells g itself, or shields it.
-inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& wakes) noexcept {
+inline bool interrupt(goroutine& g, const cancel_node& node, cancel_sweep& sweep) noexcept {
   for (;;) {
     auto seen = g.word.load(std::memory_order_seq_cst);
     auto kind = word::kind_of(seen);
@@ -225,19 +226,18 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
     if (!waits) {
       // It looks as if it ran, or ended a select, and then it reads the level before it next parks. But what it has
       // stored since, before a light fence, may be on its way to us: only a heavy fence tells.
-      if (std::exchange(fenced, true)) return false;
-      heavy_fence();
+      if (!sweep.fence()) return false;
       continue;
     }
     if (kind == word::plain) {
       auto* q = reinterpret_cast<park_lock*>(seen);
-      park_lock::guard hold(*q, nullptr);
+      sweep.hold(*q);
       if (g.word.load(std::memory_order_relaxed) != seen) continue;  // it left, and may have come back elsewhere
       if (g.context.load(std::memory_order_relaxed) != &node) return false;
       unlink(g.node());
       g.word.store(0, std::memory_order_relaxed);
       g.stop = true;
-      wakes.add(&g);
+      sweep.wakes.add(&g);
       return true;
     }
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
@@ -246,14 +246,14 @@ inline bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_
       auto asked = seen | word::requested | word::owned;
       if (!g.word.compare_exchange_strong(seen, asked, std::memory_order_seq_cst)) continue;
       // The operation, which is ours if nobody owned it, asks foreign code to end: with no lock held.
-      if (!(seen & word::owned)) wakes.add_after(static_cast<member&>(*g.node()));
+      if (!(seen & word::owned)) sweep.wakes.add_after(static_cast<member&>(*g.node()));
       return true;
     }
     auto stopped = word::with_kind(seen, word::stopped);
     if (!g.word.compare_exchange_strong(seen, stopped, std::memory_order_seq_cst)) continue;
     if (kind == word::parked) {
       g.stop = true;  // it is ours; unwinding leaves the select first, for that is a scope of g
-      wakes.add(&g);
+      sweep.wakes.add(&g);
     }
     return true;
   }

@@ -21,6 +21,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -188,6 +189,43 @@ TEST(unwinding, a_batch_of_goroutines_sees_one_exception_each) {
   rt.run(app);
   EXPECT_EQ(log.size(), 600u);
   for (auto& d : log) EXPECT_EQ(d, (death{d.name, 1, true}));
+}
+
+// Whom the first destructor wakes does not wait for all the others.
+TEST(unwinding, a_batch_ends_soon_where_destructors_take_long) {
+  rn::runtime rt(rn::threads(1));
+  constexpr int all = 130;
+  int died = 0, seen = 0;
+  rn::chan<int> news(0);
+  struct slow {
+    int& died;
+    rn::chan<int>& news;
+    ~slow() {
+      std::this_thread::sleep_for(1ms);  // sleeps: a destructor that takes long
+      ++died;
+      (void)news.try_send(died);
+    }
+  };
+  auto app = [&]() -> rn::task<> {
+    rn::go([&]() -> rn::task<> {
+      (void)co_await news.recv();
+      seen = died;
+    });
+    auto body = [&](rn::errgroup& g) -> rn::task<> {
+      auto wait = [&]() -> rn::task<> {
+        slow guard{died, news};
+        co_await rn::chan<int>().recv();
+      };
+      for (int i = 0; i < all; ++i) co_await g.go(wait);
+      for (int i = 0; i < 10; ++i) co_await rn::yield();
+      g.cancel();
+    };
+    co_await rn::with_errgroup(body);
+  };
+  rt.run(app);
+  EXPECT_EQ(died, all);
+  EXPECT_GE(seen, 1);
+  EXPECT_LE(seen, 64);
 }
 
 rn::task<> deep(int depth, std::uintptr_t& lowest, std::uintptr_t& highest, int& died) {

@@ -211,6 +211,45 @@ TEST_F(cancel_stress, many_cancel_what_others_wake) {
   });
 }
 
+// A walk that comes from those who wait at one channel to those at the other, while peers wake them: each element that
+// was sent is received or still there.
+TEST_F(cancel_stress, a_group_at_two_channels_loses_no_element) {
+  run_rounds([](unsigned threads, dice d) {
+    std::atomic<long> sent{0}, received{0};
+    std::atomic<int> ready{0};
+    std::atomic<bool> over{false};
+    rn::runtime rt{rn::threads(threads)};
+    rn::chan<int> channels[]{rn::chan<int>(d.below(2)), rn::chan<int>(d.below(2))};
+    auto wait = [](rn::chan<int> from, std::atomic<long>& n) -> rn::task<> {
+      for (;;) n += *co_await from.recv();
+    };
+    const auto waiting = static_cast<int>(d.between(1, 400));
+    const auto pauses = d.below(200);
+    std::vector<std::thread> outside;
+    for (int i = 0; i < 2; ++i)
+      outside.emplace_back([&, mine = d.split()]() mutable {
+        ++ready;
+        while (!over) {
+          sent += channels[mine.below(2)].try_send(1);
+          if (mine.one_in(4)) stress::dawdle(mine);
+        }
+      });
+    auto app = [&]() -> rn::task<> {
+      rn::errgroup g;
+      for (int i = 0; i < waiting; ++i) co_await g.go(wait, channels[i % 2], std::ref(received));
+      while (ready != 2) co_await rn::yield();
+      for (auto n = pauses; n > 0; --n) co_await rn::yield();
+      g.cancel();
+      co_await g.wait();
+    };
+    rt.run(app);
+    over = true;
+    for (auto& t : outside) t.join();
+    for (auto& ch : channels) received += static_cast<long>(ch.len());
+    EXPECT_EQ(sent, received);
+  });
+}
+
 rn::task<> down(int levels, std::atomic<int>& depth) {
   struct count {
     std::atomic<int>& n;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
-#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/cancel_sweep.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/spinlock.hpp>
@@ -23,9 +23,6 @@ namespace runnel::detail {
 struct context_value;
 
 inline constexpr std::uint8_t level_none = 0, level_cancel = 1, level_kill = 2;
-
-// Tells a goroutine that its current context is due. Defined with the waiter protocol (waiter.hpp).
-bool interrupt(goroutine& g, const cancel_node& node, bool& fenced, wake_batch& wakes) noexcept;
 
 // Somebody who wants to hear of the cancellation itself: whoever waits for done(), an after_func.
 struct cancel_hook : member {
@@ -321,32 +318,37 @@ class cancel_node : public member {
       auto* hook = static_cast<cancel_hook*>(static_cast<member*>(first));
       hook->fire(*hook, wakes);
     }
-    bool fenced = false;  // one heavy fence for a node and level is enough
-    if (std::exchange(x_owner_heard, level) < level && x_owner) interrupt(*x_owner, *this, fenced, wakes);
+    cancel_sweep sweep(wakes);
+    if (std::exchange(x_owner_heard, level) < level && x_owner) interrupt(*x_owner, *this, sweep);
     cancel_node* child = nullptr;
     unsigned told = 0;
-    while (!child && !x_members.empty()) {
-      auto* m = static_cast<member*>(x_members.front());
+    list_link* at = x_members.first();
+    while (!child && told < longest_hold && at != x_members.end()) {
+      auto* m = static_cast<member*>(at);
       if (m->heard >= level) break;
       m->heard = level;
-      x_members.push_back(x_members.pop_front());
-      if (m->kind == member::kind_t::goroutine)
-        interrupt(static_cast<goroutine&>(*m), *this, fenced, wakes);
-      else if (m->kind == member::kind_t::edge)
-        child = static_cast<cancel_edge*>(m)->target.enter_from(*this, level);
-      else
-        child = static_cast<cancel_node*>(m)->enter_from(*this, level);
-      if (!child && ++told == longest_hold) {  // others get at the lock; the woken are scheduled together, at the end
-        x_lock.unlock();
-        cpu_pause();
-        x_lock.lock();
-        return this;
+      at = at->next;
+      ++told;
+      if (m->kind == member::kind_t::goroutine) {
+        interrupt(static_cast<goroutine&>(*m), *this, sweep);
+      } else {
+        sweep.let_go();  // a node is locked before a park_lock
+        child = m->kind == member::kind_t::edge ? static_cast<cancel_edge*>(m)->target.enter_from(*this, level)
+                                                : static_cast<cancel_node*>(m)->enter_from(*this, level);
       }
     }
+    sweep.let_go();
+    x_members.begin_at(at);  // who has heard least is first
     if (child) {
       x_lock.unlock();
       child->x_lock.lock();
       return child;
+    }
+    if (told == longest_hold) {  // others get at the lock; the woken are scheduled together, at the end
+      x_lock.unlock();
+      cpu_pause();
+      x_lock.lock();
+      return this;
     }
     if (x_level.load(std::memory_order_relaxed) != level) return this;  // raised meanwhile: told again
     cancel_node* up = x_up;

@@ -160,23 +160,24 @@ inline void enter(processor& here, goroutine& g, std::uint8_t budget = goroutine
 // Collects goroutines to schedule once the locks are left, and members that have something else to do then.
 class wake_batch {
  public:
-  void add(goroutine* g) noexcept { x_chain.push(g); }
+  void add(goroutine* g) noexcept {
+    scheduler_core& core = g->core();
+    if (x_chain.empty()) x_core = &core;
+    (&core == x_core ? x_chain : x_of_others).push(g);
+  }
   void add_after(member& m) noexcept { x_after.push_back(&m); }
   member* pop_after() noexcept { return static_cast<member*>(x_after.pop_front()); }
   void flush() noexcept {
     while (!x_chain.empty()) {
-      auto* first = static_cast<goroutine*>(x_chain.pop());
-      scheduler_core& core = first->core();
-      fifo same;
-      same.push(first);
-      while (!x_chain.empty() && &static_cast<goroutine*>(x_chain.front())->core() == &core)
-        same.push(x_chain.pop());
-      core.schedule_all(same);
+      x_core->schedule_all(x_chain);
+      for (fifo rest = std::move(x_of_others); !rest.empty();) add(static_cast<goroutine*>(rest.pop()));
     }
   }
 
  private:
+  scheduler_core* x_core = nullptr;  // of those in x_chain; noted as they come, while they are in the cache
   fifo x_chain;
+  fifo x_of_others;
   list_head x_after;
 };
 

@@ -90,6 +90,13 @@ class list_head {
     second->next = &x_ring;
   }
 
+  /// Makes a link of this list the first; those that were before it follow the last. end() changes nothing.
+  constexpr void begin_at(list_link* first) noexcept {
+    if (first == &x_ring || first == x_ring.next) return;
+    unlink(&x_ring);
+    insert(first->prev, &x_ring, first);
+  }
+
   /// Unlinked; null when empty.
   constexpr list_link* pop_front() noexcept { return pop(x_ring.next); }
   constexpr list_link* pop_back() noexcept { return pop(x_ring.prev); }

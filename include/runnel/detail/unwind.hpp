@@ -152,7 +152,8 @@ struct run_policy {
 
       ~batch() {
         p.unwinding = true;
-        for (std::uint32_t n = 0; g; g = ++n < longest_batch ? next_stopped(p) : nullptr) {
+        const std::int64_t began = p.core->now();
+        for (std::uint32_t n = 0; g; g = goes_on(p, ++n, began) ? next_stopped(p) : nullptr) {
           if (n != 0) p.progress.store(p.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
           g->stop = false;
           enter(p, *g);
@@ -180,14 +181,20 @@ struct run_policy {
     resume(go_on.frame);
   }
 
-  static constexpr std::uint32_t longest_batch = 64;
+  // A throw takes as long as to unwind some twenty small goroutines. So it serves as many as end soon.
+  static constexpr std::uint32_t shortest_batch = 64, longest_batch = 256;
+  static constexpr std::int64_t soon = 20'000;  // ns
 
+  static bool goes_on(const processor& p, std::uint32_t n, std::int64_t began) noexcept {
+    return n % shortest_batch != 0 || (n < longest_batch && p.core->now() - began < soon);
+  }
   static detail::goroutine* next_stopped(processor& p) noexcept {
     if (p.core->has_chooser()) return nullptr;
     p.gate.enter();
     detail::goroutine* g = nullptr;
     if (!p.goroutines.empty() && static_cast<detail::goroutine*>(p.goroutines.front())->stop)
       g = static_cast<detail::goroutine*>(p.pop_goroutine());
+    if (g) fetch_next(p.goroutines.front());
     p.gate.leave();
     return g;
   }

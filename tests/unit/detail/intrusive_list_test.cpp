@@ -111,6 +111,22 @@ TEST(intrusive_list, splicing_keeps_the_order_and_empties_the_other) {
   EXPECT_EQ(drain(other), (values{1, 2, 3, 4}));
 }
 
+TEST(intrusive_list, begins_at_whichever_link_and_keeps_the_ring) {
+  item a(1), b(2), c(3);
+  list_head list;
+  for (item* i : {&a, &b, &c}) list.push_back(i);
+  list.begin_at(&a);
+  list.begin_at(c.next);  // end()
+  EXPECT_EQ(list.front(), &a);
+  list.begin_at(&b);
+  EXPECT_EQ(list.front(), &b);
+  EXPECT_EQ(list.back(), &a);
+  list.begin_at(&a);
+  EXPECT_EQ(list.back(), &c);
+  list.begin_at(&c);
+  EXPECT_EQ(drain(list), (values{3, 1, 2}));
+}
+
 TEST(intrusive_list, works_before_any_constructor_has_run) {
   item a(1);
   job j(2);

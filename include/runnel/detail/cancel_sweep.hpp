@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+// runnel/detail/cancel_sweep.hpp: what a walk of the cancellation tree keeps while it tells the members of a node.
+// Layer: L2
+#pragma once
+
+#include <runnel/detail/asymmetric_fence.hpp>
+#include <runnel/detail/goroutine.hpp>
+#include <runnel/detail/park_lock.hpp>
+#include <runnel/detail/processor.hpp>
+
+#include <utility>
+
+namespace runnel::detail {
+
+class cancel_node;
+
+// One hold of a node's lock, in which members are told one by one.
+//
+// Invariant: it holds at most one park_lock, that of whatever the last goroutine was parked on: those who wait for the
+// same mostly stand one behind the other, and its lock is taken once for them all. While it holds one, nothing else is
+// locked, no system call is made, and nothing but links and words of goroutines is touched.
+class cancel_sweep {
+ public:
+  explicit cancel_sweep(wake_batch& w) noexcept : wakes(w) {}
+  cancel_sweep(const cancel_sweep&) = delete;
+  cancel_sweep& operator=(const cancel_sweep&) = delete;
+  ~cancel_sweep() { let_go(); }
+
+  void hold(park_lock& q) noexcept {
+    if (x_held == &q) return;
+    let_go();
+    x_biased = q.lock(x_here);
+    x_held = &q;
+  }
+  void let_go() noexcept {
+    if (x_held) std::exchange(x_held, nullptr)->unlock(x_biased);
+  }
+
+  // Makes visible what anybody has stored before a light fence. One is enough for a node and a level. False: it has
+  // been made before.
+  bool fence() noexcept {
+    if (std::exchange(x_fenced, true)) return false;
+    let_go();
+    heavy_fence();
+    return true;
+  }
+
+  wake_batch& wakes;  // whom it has taken out of their sleep
+
+ private:
+  processor* const x_here = this_processor();
+  park_lock* x_held = nullptr;
+  bool x_biased = false;
+  bool x_fenced = false;
+};
+
+// Tells a goroutine that its current context is due. Defined with the waiter protocol (waiter.hpp).
+bool interrupt(goroutine& g, const cancel_node& node, cancel_sweep& sweep) noexcept;
+
+}  // namespace runnel::detail
