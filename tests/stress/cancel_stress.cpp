@@ -250,6 +250,47 @@ TEST_F(cancel_stress, a_group_at_two_channels_loses_no_element) {
   });
 }
 
+// Store, then load, on both sides: who parks stores its word and reads the level, who cancels stores the level and reads
+// the word. Both threads come to that at the same moment, give or take a few instructions.
+TEST_F(cancel_stress, a_cancel_that_meets_a_park_is_not_lost) {
+  run_rounds([](unsigned threads, dice d) {
+    constexpr int meetings = 500;
+    auto spin_until = [](std::atomic<int>& number, int is) {
+      for (int turns = 0; number != is; ++turns)
+        if (turns > 1000) std::this_thread::yield();  // the other one is not running
+    };
+    rn::runtime rt{rn::threads(threads)};
+    rn::chan<int> silent(0);
+    std::atomic<rn::cancel_function*> cancel_next{nullptr};
+    std::atomic<int> parks{0}, cancelled{0};
+    std::thread canceller([&, mine = d.split()]() mutable {
+      for (int i = 1; i <= meetings; ++i) {
+        spin_until(parks, i);
+        for (unsigned n = mine.below(16); n > 0; --n) rn::cpu_pause();
+        (*cancel_next)();
+        cancelled = i;
+      }
+    });
+    auto app = [&, mine = d.split()]() mutable -> rn::task<> {
+      auto wait = [&](int i) -> rn::task<> {
+        auto pauses = mine.below(16);
+        parks = i;
+        for (; pauses > 0; --pauses) rn::cpu_pause();
+        (void)co_await silent.recv();
+      };
+      for (int i = 1; i <= meetings; ++i) {
+        auto [ctx, cancel] = rn::context::background().with_cancel();
+        cancel_next = &cancel;
+        auto outcome = co_await rn::as_result(rn::with_context(ctx, wait(i)));
+        EXPECT_TRUE(outcome.canceled());
+        spin_until(cancelled, i);
+      }
+    };
+    rt.run(app);
+    canceller.join();
+  });
+}
+
 rn::task<> down(int levels, std::atomic<int>& depth) {
   struct count {
     std::atomic<int>& n;

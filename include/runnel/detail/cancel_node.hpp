@@ -318,7 +318,7 @@ class cancel_node : public member {
       auto* hook = static_cast<cancel_hook*>(static_cast<member*>(first));
       hook->fire(*hook, wakes);
     }
-    cancel_sweep sweep(wakes);
+    cancel_sweep sweep(wakes, level, x_fenced);
     if (std::exchange(x_owner_heard, level) < level && x_owner) interrupt(*x_owner, *this, sweep);
     cancel_node* child = nullptr;
     unsigned told = 0;
@@ -374,6 +374,7 @@ class cancel_node : public member {
   bool x_by_deadline = false;
   bool x_busy = false;
   std::uint8_t x_owner_heard = 0;
+  std::uint8_t x_fenced = level_none;  // the highest level for which a walk has made its heavy fence here
   std::atomic<std::uint8_t> x_level{level_none};
   spinlock x_lock;
   cancel_node* x_parent = nullptr;

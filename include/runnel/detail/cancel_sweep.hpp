@@ -8,6 +8,7 @@
 #include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/processor.hpp>
 
+#include <cstdint>
 #include <utility>
 
 namespace runnel::detail {
@@ -21,7 +22,9 @@ class cancel_node;
 // locked, no system call is made, and nothing but links and words of goroutines is touched.
 class cancel_sweep {
  public:
-  explicit cancel_sweep(wake_batch& w) noexcept : wakes(w) {}
+  // `fenced`: the level for which the node has had its fence.
+  cancel_sweep(wake_batch& w, std::uint8_t level, std::uint8_t& fenced) noexcept
+      : wakes(w), x_fenced(fenced), x_level(level) {}
   cancel_sweep(const cancel_sweep&) = delete;
   cancel_sweep& operator=(const cancel_sweep&) = delete;
   ~cancel_sweep() { let_go(); }
@@ -36,10 +39,11 @@ class cancel_sweep {
     if (x_held) std::exchange(x_held, nullptr)->unlock(x_biased);
   }
 
-  // Makes visible what anybody has stored before a light fence. One is enough for a node and a level. False: it has
-  // been made before.
+  // Makes visible what anybody has stored before a light fence: one is enough for a node and a level, and who goes by a
+  // light fence later sees the level. False: it has been made before.
   bool fence() noexcept {
-    if (std::exchange(x_fenced, true)) return false;
+    if (x_fenced >= x_level) return false;
+    x_fenced = x_level;
     let_go();
     heavy_fence();
     return true;
@@ -51,7 +55,8 @@ class cancel_sweep {
   processor* const x_here = this_processor();
   park_lock* x_held = nullptr;
   bool x_biased = false;
-  bool x_fenced = false;
+  std::uint8_t& x_fenced;
+  const std::uint8_t x_level;
 };
 
 // Tells a goroutine that its current context is due. Defined with the waiter protocol (waiter.hpp).
