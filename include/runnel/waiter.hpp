@@ -240,6 +240,7 @@ inline bool interrupt(goroutine& g, const cancel_node& node, cancel_sweep& sweep
       sweep.wakes.add(&g);
       return true;
     }
+    sweep.let_go();
     if (g.context.load(std::memory_order_acquire) != &node) return false;  // the generation in `seen` vouches for it
     if (kind == word::operation) {
       if (seen & word::requested) return false;

@@ -32,7 +32,8 @@ class cancel_sweep {
   void hold(park_lock& q) noexcept {
     if (x_held == &q) return;
     let_go();
-    x_biased = q.lock(x_here);
+    x_biased = x_here && q.enter_biased(x_here);  // a walk does not take a bias away from whoever runs it, nor earn one
+    if (!x_biased) (void)q.lock(nullptr);
     x_held = &q;
   }
   void let_go() noexcept {
@@ -42,9 +43,9 @@ class cancel_sweep {
   // Makes visible what anybody has stored before a light fence: one is enough for a node and a level, and who goes by a
   // light fence later sees the level. False: it has been made before.
   bool fence() noexcept {
+    let_go();
     if (x_fenced >= x_level) return false;
     x_fenced = x_level;
-    let_go();
     heavy_fence();
     return true;
   }

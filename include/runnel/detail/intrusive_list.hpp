@@ -90,7 +90,8 @@ class list_head {
     second->next = &x_ring;
   }
 
-  /// Makes a link of this list the first; those that were before it follow the last. end() changes nothing.
+  /// Makes a link of this list the first; those that were before it follow the last. end() changes nothing. Not
+  /// for a list of which looks_empty() is asked: it looks empty for a moment.
   constexpr void begin_at(list_link* first) noexcept {
     if (first == &x_ring || first == x_ring.next) return;
     unlink(&x_ring);

@@ -6,6 +6,7 @@
 #include <runnel/config.hpp>
 #include <runnel/detail/asymmetric_fence.hpp>
 #include <runnel/detail/intrusive_list.hpp>
+#include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/sharing_loss.hpp>
 #include <runnel/detail/spinlock.hpp>
 
@@ -105,7 +106,7 @@ struct runnable_item {
 //   visitors   how often somebody has come to scheduler_core::run_here() with it, who holds nothing that keeps the
 //              scheduler alive: written by who has the processor, read when nothing lives
 //   visitors_gone   how often one has left; read when nothing lives
-struct alignas(cache_line * 2) processor {
+struct alignas(cache_line * 2) processor : bias_owner {
   fifo_link* run_next = nullptr;  // woken by what runs now: resumed first, so that a ping-pong stays on one core
   fifo goroutines;                // oldest first
   list_head fresh;                // goroutines that have not begun, and came when `window` others were waiting
@@ -131,6 +132,7 @@ struct alignas(cache_line * 2) processor {
   std::int64_t woken_at = 0;      // ns; 0: its pump was not posted to search, or has found something
   std::int64_t debt = 0;          // ns; what it has lost by sharing beyond half of its time (cost_model)
   std::uint32_t sampled_progress = 0;
+  std::uint32_t look_outside_at = 0;  // in progress: when what was injected is looked at next
   static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64;
   std::uint32_t sample_interval = frequent_samples;  // resumes
   bool unwinding = false;

@@ -177,10 +177,11 @@ class select_core : private scope_base {
    public:
     all_locks(const select_core& select, park_lock** locks, bool* biased, std::size_t n, processor& here) noexcept
         : x_locks(locks), x_biased(biased), x_count(n) {
-      for (std::size_t i = 0; i < n; ++i) biased[i] = locks[i]->lock(i < select.x_channel_locks ? &here : nullptr);
+      for (std::size_t i = 0; i < n; ++i)
+        biased[i] = locks[i]->lock(i < select.x_channel_locks ? &here : nullptr, i + 1);
     }
     ~all_locks() {
-      while (x_count-- > 0) x_locks[x_count]->unlock(x_biased[x_count]);
+      while (x_count-- > 0) x_locks[x_count]->unlock(x_biased[x_count], x_count + 1);
     }
     all_locks(const all_locks&) = delete;
     all_locks& operator=(const all_locks&) = delete;

@@ -181,8 +181,9 @@ struct run_policy {
     resume(go_on.frame);
   }
 
-  // A throw takes as long as to unwind some twenty small goroutines. So it serves as many as end soon.
-  static constexpr std::uint32_t shortest_batch = 64, longest_batch = 256;
+  // A throw takes as long as to unwind some twenty small goroutines. So it serves as many as end soon. An odd number:
+  // else, where one batch ends as run_next goes behind the others, all would.
+  static constexpr std::uint32_t shortest_batch = 63, longest_batch = 4 * shortest_batch;
   static constexpr std::int64_t soon = 20'000;  // ns
 
   static bool goes_on(const processor& p, std::uint32_t n, std::int64_t began) noexcept {

@@ -7,18 +7,19 @@
 
 namespace {
 
+using runnel::detail::bias_owner;
 using runnel::detail::park_lock;
 
-bool is_biased_to(park_lock& lock, const void* processor) {
-  bool biased = lock.enter_biased(processor);
+bool is_biased_to(park_lock& lock, const bias_owner& processor) {
+  bool biased = lock.enter_biased(&processor);
   if (biased) lock.leave_biased();
   return biased;
 }
 // How many entries it takes until the lock is biased; 0 if it is never.
-int entries_until_biased(park_lock& lock, const void* processor) {
+int entries_until_biased(park_lock& lock, const bias_owner& processor) {
   for (int n = 0; n < 10'000; ++n) {
     if (is_biased_to(lock, processor)) return n;
-    lock.unlock(lock.lock(processor));
+    lock.unlock(lock.lock(&processor));
   }
   return 0;
 }
@@ -29,40 +30,40 @@ class park_lock_bias : public testing::Test {
     if (!runnel::detail::asymmetric_fences) GTEST_SKIP() << "no lock is biased where membarrier is not to be had";
   }
   park_lock lock;
-  int one = 0, other = 0;  // two processors
+  bias_owner one, other;
 };
 
 TEST_F(park_lock_bias, a_lock_that_one_processor_uses_becomes_biased_to_it) {
-  EXPECT_FALSE(is_biased_to(lock, &one));
-  EXPECT_GT(entries_until_biased(lock, &one), 10);
-  EXPECT_FALSE(is_biased_to(lock, &other));
+  EXPECT_FALSE(is_biased_to(lock, one));
+  EXPECT_GT(entries_until_biased(lock, one), 10);
+  EXPECT_FALSE(is_biased_to(lock, other));
 }
 
 TEST_F(park_lock_bias, a_bias_that_was_revoked_takes_longer_to_come_back) {
-  int at_first = entries_until_biased(lock, &one);
+  int at_first = entries_until_biased(lock, one);
   lock.unlock(lock.lock(&other));
-  EXPECT_FALSE(is_biased_to(lock, &one));
-  EXPECT_GT(entries_until_biased(lock, &one), at_first);
+  EXPECT_FALSE(is_biased_to(lock, one));
+  EXPECT_GT(entries_until_biased(lock, one), at_first);
 }
 
 TEST_F(park_lock_bias, a_bias_that_was_forgotten_is_back_at_once) {
-  entries_until_biased(lock, &one);
+  entries_until_biased(lock, one);
   lock.forget_bias(&one);
-  EXPECT_FALSE(is_biased_to(lock, &one));
-  EXPECT_EQ(entries_until_biased(lock, &one), 1);
+  EXPECT_FALSE(is_biased_to(lock, one));
+  EXPECT_EQ(entries_until_biased(lock, one), 1);
 }
 
 TEST_F(park_lock_bias, whoever_comes_after_a_forgotten_bias_revokes_nothing) {
-  int at_first = entries_until_biased(lock, &one);
+  int at_first = entries_until_biased(lock, one);
   lock.forget_bias(&one);
-  EXPECT_EQ(entries_until_biased(lock, &other), at_first);
+  EXPECT_EQ(entries_until_biased(lock, other), at_first);
 }
 
 TEST_F(park_lock_bias, only_the_processor_that_has_the_bias_forgets_it) {
-  entries_until_biased(lock, &one);
+  entries_until_biased(lock, one);
   lock.forget_bias(&other);
   lock.forget_bias(nullptr);
-  EXPECT_TRUE(is_biased_to(lock, &one));
+  EXPECT_TRUE(is_biased_to(lock, one));
 }
 
 }  // namespace
