@@ -10,7 +10,6 @@
 #include <runnel/detail/spinlock.hpp>
 
 #include <atomic>
-#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -22,7 +21,7 @@ class park_lock;
 
 // Where a processor shows inside of which locks it is by their bias. A place never dies, for who revokes a bias looks
 // at it; when its processor has ended, it becomes another's.
-struct bias_place {
+struct RUNNEL_SHARED bias_place {
   static constexpr std::size_t at_once = 16;
   std::atomic<const park_lock*> inside[at_once]{};
 };
@@ -37,7 +36,7 @@ class bias_owner {
 
  private:
   friend class park_lock;
-  using pool = immortal_pool<4 * cache_line, sizeof(bias_place), bias_place>;  // no two on one cache line
+  using pool = immortal_pool<sizeof(bias_place) + cache_line, sizeof(bias_place), bias_place>;  // no two on one line
 
   static bias_place* take() {
     auto [memory, fresh] = pool::allocate();
@@ -58,7 +57,8 @@ class bias_owner {
 //   3. The biased entry is no memory barrier. Whoever needs one fences (see publish()).
 //   4. The lock may be used after whatever it guards has died: its memory is immortal (a canceller locks what a
 //      goroutine *was* parked on). It is never reconstructed.
-//   5. A processor that holds several locks at once has each in a slot of its own.
+//   5. A processor that is inside of several locks by their bias has each in a slot of its own; where that is taken it
+//      enters by the spin part.
 //
 //   x_bias         null | a place   written under the spin part; read by every entry
 //   place.inside   null | a lock    written by the place's processor; read by the revoker, after heavy_fence()
@@ -89,7 +89,7 @@ class park_lock {
     bias_place* here = me->x_place;
     if (x_bias.load(std::memory_order_relaxed) != here || slot >= bias_place::at_once) [[unlikely]] return false;
     std::atomic<const park_lock*>& inside = here->inside[slot];
-    assert(!inside.load(std::memory_order_relaxed) && "a processor is inside of two locks by one slot");
+    if (inside.load(std::memory_order_relaxed)) [[unlikely]] return false;  // an element's move uses a channel, say
     inside.store(this, std::memory_order_release);  // [leave]: a revoker of the lock before may see this instead
     // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our slot before our
     // x_bias load, against revoke()'s x_bias store before it looks at the slots.
@@ -146,7 +146,7 @@ class park_lock {
 
   RUNNEL_NOINLINE void lock_slow(bias_place* me) noexcept {
     x_spin.lock_watched<sharing_loss>();
-    if (x_bias.load(std::memory_order_relaxed)) revoke();
+    if (bias_place* owner = x_bias.load(std::memory_order_relaxed)) revoke(*owner, me);
     if (!me) return;
     if (x_last != me) {
       if (x_last) add_sharing_loss(loss_by_handoff);
@@ -158,15 +158,14 @@ class park_lock {
     }
   }
 
-  void revoke() noexcept {
-    bias_place& owner = *x_bias.load(std::memory_order_relaxed);
+  void revoke(bias_place& owner, const bias_place* me) noexcept {
     x_bias.store(nullptr, std::memory_order_relaxed);
-    heavy_fence();
+    if (&owner != me) heavy_fence();
     for (auto& inside : owner.inside)
       for (int turns = 0; inside.load(std::memory_order_acquire) == this; ++turns)  // [revoke] acquire: after [leave]
         turns < 1000 ? cpu_pause() : std::this_thread::yield();
     x_streak = 0;
-    if (x_needed < longest_streak) x_needed *= 4;  // a lock that keeps being revoked stops being biased
+    if (&owner != me && x_needed < longest_streak) x_needed *= 4;  // a lock that keeps being revoked stops being biased
   }
 
   spinlock x_spin;

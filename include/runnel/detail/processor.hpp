@@ -132,7 +132,7 @@ struct alignas(cache_line * 2) processor : bias_owner {
   std::int64_t woken_at = 0;      // ns; 0: its pump was not posted to search, or has found something
   std::int64_t debt = 0;          // ns; what it has lost by sharing beyond half of its time (cost_model)
   std::uint32_t sampled_progress = 0;
-  std::uint32_t look_outside_at = 0;  // in progress: when what was injected is looked at next
+  std::uint32_t looked_outside_at = 1u << 31;  // in progress, at last: for what was injected. Long ago
   static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64;
   std::uint32_t sample_interval = frequent_samples;  // resumes
   bool unwinding = false;

@@ -288,8 +288,8 @@ class scheduler_core : public rescue_monitor {
   template <class Run>
   runnable_item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool goroutines_first = static_cast<std::int32_t>(progress - p.look_outside_at) >= 0;  // a batch is many at once
-    if (goroutines_first) p.look_outside_at = progress + injected_every - progress % injected_every;
+    bool goroutines_first = progress - p.looked_outside_at >= injected_every;  // more, where a batch was unwound
+    if (goroutines_first) p.looked_outside_at = progress - progress % injected_every;
     bool fresh_first = progress % injected_every == pump_turn::streak;
     if (goroutines_first)
       if (fifo_link* g = take_injected(p)) return {.goroutine = g};

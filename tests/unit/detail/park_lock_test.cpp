@@ -5,9 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 namespace {
 
 using runnel::detail::bias_owner;
+using runnel::detail::bias_place;
 using runnel::detail::park_lock;
 
 bool is_biased_to(park_lock& lock, const bias_owner& processor) {
@@ -57,6 +61,38 @@ TEST_F(park_lock_bias, whoever_comes_after_a_forgotten_bias_revokes_nothing) {
   int at_first = entries_until_biased(lock, one);
   lock.forget_bias(&one);
   EXPECT_EQ(entries_until_biased(lock, other), at_first);
+}
+
+// A canceller looks for whoever is inside; another lock must not hide it.
+TEST_F(park_lock_bias, who_is_inside_of_two_locks_is_seen_in_both) {
+  park_lock second;
+  entries_until_biased(lock, one);
+  entries_until_biased(second, one);
+  ASSERT_TRUE(lock.lock(&one));
+  EXPECT_FALSE(second.lock(&one)) << "the place is taken: by the spin part";
+  second.unlock(false);
+  std::atomic<bool> is_in{false};
+  std::thread foreigner([&] {
+    lock.unlock(lock.lock(nullptr));
+    is_in = true;
+  });
+  for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+  EXPECT_FALSE(is_in);
+  lock.unlock(true);
+  foreigner.join();
+  EXPECT_FALSE(is_biased_to(lock, one));
+}
+
+TEST_F(park_lock_bias, is_entered_twice_at_once_by_two_slots) {
+  park_lock second;
+  entries_until_biased(lock, one);
+  entries_until_biased(second, one);
+  EXPECT_TRUE(lock.lock(&one, 1));
+  EXPECT_TRUE(second.lock(&one, 2));
+  second.unlock(true, 2);
+  lock.unlock(true, 1);
+  EXPECT_FALSE(lock.lock(&one, bias_place::at_once)) << "there are no more slots";
+  lock.unlock(false, bias_place::at_once);
 }
 
 TEST_F(park_lock_bias, only_the_processor_that_has_the_bias_forgets_it) {

@@ -44,7 +44,7 @@ class a_sharing_loss : public testing::Test {
     other.join();
     return lost;
   }
-  int one = 0, other = 0;  // two processors, for a lock
+  bias_owner one, other;  // two processors, for a lock
 };
 
 TEST_F(a_sharing_loss, is_taken_once) {
