@@ -584,6 +584,94 @@ TEST(scheduler, a_handler_that_comes_late_finds_it_alive) {
   EXPECT_EQ(ran, 1);
 }
 
+// Of somebody who was cancelled while another goroutine keeps the shutdown waiting.
+TEST(scheduler, a_timer_that_was_called_off_at_shutdown_does_not_hold_io_run) {
+  asio::io_context io;
+  rn::scheduler rt(io, rn::threads(2));
+  std::atomic<bool> busy{false};
+  rt.go([]() -> rn::task<> { co_await rn::sleep(1h); });
+  std::thread runner([&] { io.run(); });
+  rt.go([&]() -> rn::task<> {
+    busy = true;
+    std::this_thread::sleep_for(30ms);  // sleeps: the shutdown is to come round more than once
+    co_return;
+  });
+  wait_until([&] { return busy.load(); });
+  rt.shut_down();
+  runner.join();
+  EXPECT_EQ(rt.live(), 0u);
+}
+
+// What an after_func starts at the last moment is waited for, or never begins.
+TEST(scheduler, what_begins_while_it_ends_is_waited_for) {
+  for (int round = 0; round < 300; ++round) {
+    asio::io_context io;
+    std::optional<std::pair<rn::context, rn::cancel_function>> due;
+    std::optional<rn::after_func_handle> registration;
+    std::atomic<bool> cancels{false}, ended{false};
+    std::atomic<int> late{0};
+    std::optional<rn::scheduler> rt;
+    rt.emplace(io, rn::threads(1), rn::runtime_options().watchdog(1ms));
+    rt->go([&]() -> rn::task<> {
+      due.emplace(rn::context::background().with_cancel());
+      registration.emplace(due->first.after_func([&]() -> rn::task<> {
+        if (ended) ++late;
+        co_return;
+      }));
+      co_return;
+    });
+    io.run();
+    io.restart();
+    std::thread canceller([&] {
+      while (!cancels) {
+      }
+      for (int pauses = round * 7 % 1000; pauses > 0; --pauses) rn::cpu_pause();
+      due->second();
+    });
+    cancels = true;
+    rt.reset();
+    ended = true;
+    canceller.join();
+    io.run();
+    EXPECT_EQ(late, 0) << "in round " << round;
+  }
+}
+
+TEST(scheduler, leaves_who_is_stuck_behind_though_a_handler_has_woken_it) {
+  asio::io_context io;
+  std::atomic<bool> stuck{false}, released{false};
+  std::optional<rn::scheduler> rt;
+  rt.emplace(io, rn::threads(2), rn::runtime_options().grace(5ms).kill_grace(5ms).leak_stuck());
+  rt->go([&]() -> rn::task<> {
+    co_await rn::sleep(1ms);  // a timer's handler runs it from here
+    stuck = true;
+    while (!released) std::this_thread::yield();
+  });
+  std::thread runner([&] { io.run(); });
+  wait_until([&] { return stuck.load(); });
+  rt.reset();
+  released = true;
+  runner.join();
+}
+
+TEST(scheduler, grace_may_be_the_longest_time) {
+  asio::io_context io;
+  std::atomic<bool> in_shield{false};
+  bool finished = false;
+  rn::scheduler rt(io, rn::threads(1), rn::runtime_options().grace(std::chrono::nanoseconds::max()));
+  auto cleanup = [&]() -> rn::task<> {
+    in_shield = true;
+    co_await rn::sleep(20ms);
+    finished = true;
+  };
+  rt.go([&]() -> rn::task<> { co_await rn::shield(cleanup()); });
+  std::thread runner([&] { io.run(); });
+  wait_until([&] { return in_shield.load(); });
+  rt.shut_down();
+  runner.join();
+  EXPECT_TRUE(finished);
+}
+
 TEST(scheduler, nothing_starts_after_its_shutdown) {
   asio::io_context io(1);
   rn::scheduler sched(io, rn::threads(1));

@@ -9,6 +9,7 @@
 #include <runnel/detail/handler_slot.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
+#include <runnel/time_point.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/defer.hpp>
@@ -103,10 +104,16 @@ class asio_host : public pump_host,
   }
   // The scheduler ends: nothing lives afterwards, and no handler of ours will be armed again.
   void end() noexcept {
-    if (core.lives() || !core.closing()) core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
-    core.end();
+    bool all_ended = true;
+    do
+      if (core.lives() || !core.closing())
+        all_ended = core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
+    while (!core.end(!all_ended));
     close_timers();
-    core.core.wait_for_visitors();
+    if (all_ended) return core.core.wait_for_visitors();
+    static auto& left_alone = *new leaked_hosts;  // what is left refers to them
+    std::lock_guard hold(left_alone.mutex);
+    left_alone.hosts.push_back(shared_from_this());
   }
   // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.
   void context_ends() noexcept {
@@ -151,10 +158,11 @@ class asio_host : public pump_host,
  private:
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
   bool wait_and_help(std::int64_t ns) noexcept {
-    for (std::int64_t until = now() + ns; core.lives();) {
+    for (std::int64_t until = saturating_add(now(), ns); core.lives();) {
       help();
       fifo woken;
       core.timers.on_timer(now(), woken);
+      core.timers.set_host();  // Asio's timer may be armed for what has gone
       core.core.schedule_all(woken);
       if (core.wait_ended(1'000'000)) break;
       if (now() >= until) return false;
@@ -162,6 +170,11 @@ class asio_host : public pump_host,
     return core.wait_ended(INT64_MAX);  // passes the mutex that the last goroutine leaves
   }
   std::atomic<bool> x_context_ended{false};  // set once, by the thread that destroys the context
+
+  struct leaked_hosts {
+    std::mutex mutex;
+    std::vector<std::shared_ptr<asio_host>> hosts;
+  };
 };
 
 template <class Executor>

@@ -19,22 +19,24 @@ namespace runnel::detail {
 
 // The handler only writes to a pipe; a thread that sleeps on it makes the report. One watch at a time has the signal.
 //
-//   s_write_end   -1, or where the handler writes to; changed by the watch that has the signal
+// Invariant: the pipe is never closed. A handler on some thread may be late, and then writes to nobody, but to no file
+// that has been opened since.
+//
+//   s_taken       whether a watch has the signal, and the pipe
+//   s_write_end   -1, or where the handler writes to; made by the first watch
 class quit_watch {
  public:
   explicit quit_watch(std::string (*report)()) : x_report(report) {
-    int nobody = -1;
-    if (::pipe2(x_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return;
-    if (!s_write_end.compare_exchange_strong(nobody, x_pipe[1])) {
-      close_pipe();
-      return;
-    }
+    if (s_taken.exchange(true)) return;
     try {
-      x_thread = std::thread([this] { watch(); });
+      if (make_pipe()) x_thread = std::thread([this] { watch(); });
     } catch (...) {
-      s_write_end.store(-1);
-      close_pipe();
+      s_taken.store(false);
       throw;
+    }
+    if (!x_thread.joinable()) {
+      s_taken.store(false);
+      return;
     }
     struct sigaction action {};
     action.sa_handler = &on_quit;
@@ -47,15 +49,16 @@ class quit_watch {
   ~quit_watch() {
     if (!x_thread.joinable()) return;
     ::sigaction(SIGQUIT, &x_before, nullptr);
-    s_write_end.store(-1);
-    write_byte(x_pipe[1], end);
+    write_byte(s_write_end.load(), end);
     x_thread.join();
-    close_pipe();
+    s_taken.store(false);
   }
 
  private:
   static constexpr char quit = 1, end = 0;
+  RUNNEL_SHARED static inline std::atomic<bool> s_taken{false};
   RUNNEL_SHARED static inline std::atomic<int> s_write_end{-1};
+  RUNNEL_SHARED static inline int s_read_end = -1;
 
   static void on_quit(int) {
     int before = errno;
@@ -65,16 +68,25 @@ class quit_watch {
   static void write_byte(int fd, char byte) noexcept {
     while (::write(fd, &byte, 1) < 0 && (errno == EINTR || errno == EAGAIN)) std::this_thread::yield();
   }
-  void close_pipe() noexcept {
-    ::close(x_pipe[0]);
-    ::close(x_pipe[1]);
+  // Or empties the one that is there. False: the system has none.
+  static bool make_pipe() noexcept {
+    if (s_write_end.load() != -1) {
+      for (char late; ::read(s_read_end, &late, 1) == 1;) {
+      }
+      return true;
+    }
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return false;
+    s_read_end = ends[0];
+    s_write_end.store(ends[1]);
+    return true;
   }
   void watch() noexcept {
     for (;;) {
-      pollfd readable{x_pipe[0], POLLIN, 0};
+      pollfd readable{s_read_end, POLLIN, 0};
       if (::poll(&readable, 1, -1) < 0 && errno != EINTR) return;
       char byte = end;
-      if (::read(x_pipe[0], &byte, 1) != 1) continue;
+      if (::read(s_read_end, &byte, 1) != 1) continue;
       if (byte == end) return;
       try {
         print(x_report());
@@ -92,7 +104,6 @@ class quit_watch {
   }
 
   std::string (*x_report)();
-  int x_pipe[2] = {-1, -1};
   struct sigaction x_before {};
   std::thread x_thread;
 };

@@ -25,7 +25,7 @@ class rescue_monitor : public processor_set {
   using processor_set::processor_set;
 
   void ensure_monitor() noexcept {
-    if (x_concurrency == 1 || x_armed.load(std::memory_order_relaxed)) return;
+    if (x_concurrency == 1 || x_armed.load(std::memory_order_seq_cst)) return;  // after the idle bits, as look()
     if (x_armed.exchange(true, std::memory_order_seq_cst)) return;
     x_interval = shortest_interval;
     x_host.arm_monitor(shortest_interval);

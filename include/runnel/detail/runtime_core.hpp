@@ -171,13 +171,14 @@ class runtime_core : public goroutine_owner {
     std::lock_guard hold(x_ended_mutex);
     unlink(&w);
   }
-  // Nothing lives, and nothing will.
-  void end() noexcept {
-    leave_list();
-    if (watch) watch->end();
+  // Nothing will live. False, having done nothing, if something does, and may not: an after_func has begun meanwhile.
+  bool end(bool whatever_lives) noexcept {
     std::unique_lock hold(x_ended_mutex);
+    if (lives() && !whatever_lives) return false;
     x_end = true;
     hold.unlock();
+    leave_list();
+    if (watch) watch->end();
     end_blocking();
     hold.lock();
     while (list_link* first = x_prepared.pop_front()) {
@@ -187,6 +188,7 @@ class runtime_core : public goroutine_owner {
       work.reset();
       hold.lock();
     }
+    return true;
   }
 
   // The threads for blocking calls; null as long as there are none.
@@ -212,10 +214,9 @@ class runtime_core : public goroutine_owner {
   }
 
   void goroutine_ended(std::exception_ptr error, bool, std::source_location where) noexcept override {
-    if (error) report(goroutine_error{std::move(error), where});
+    if (error) report({std::move(error), where});
     count_down();
   }
-
   // An error that left a goroutine that nobody joins.
   void report(const goroutine_error& e) noexcept {
     if (is_only_cancellation(e.error)) return print("a goroutine gave up", e);

@@ -216,7 +216,7 @@ class test_run {
     x_progress->core = nullptr;
     x_host->asio_here().close();
     if (nobody()) {
-      core.end();
+      core.end(true);
       core.core.wait_for_visitors();
     } else {
       std::fprintf(stderr, "%s\n", test_report(*x_host, "not even a kill ends what is left of a test run").c_str());
