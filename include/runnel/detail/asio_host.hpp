@@ -111,6 +111,8 @@ class asio_host : public pump_host,
     while (!core.end(!all_ended));
     close_timers();
     if (all_ended) return core.core.wait_for_visitors();
+    x_context_ended.store(true, std::memory_order_release);  // for what is left: it posts nothing any more
+    core.let_go();
     static auto& left_alone = *new leaked_hosts;  // what is left refers to them
     std::lock_guard hold(left_alone.mutex);
     left_alone.hosts.push_back(shared_from_this());
@@ -169,7 +171,7 @@ class asio_host : public pump_host,
     }
     return core.wait_ended(INT64_MAX);  // passes the mutex that the last goroutine leaves
   }
-  std::atomic<bool> x_context_ended{false};  // set once, by the thread that destroys the context
+  std::atomic<bool> x_context_ended{false};  // set once, by the thread that destroys the context, or leaves it behind
 
   struct leaked_hosts {
     std::mutex mutex;
