@@ -160,16 +160,17 @@ class asio_host : public pump_host,
  private:
   // Waits until nothing lives; helps, because the context may have no thread that runs any more.
   bool wait_and_help(std::int64_t ns) noexcept {
-    for (std::int64_t until = saturating_add(now(), ns); core.lives();) {
+    const std::int64_t until = saturating_add(now(), ns);
+    while (!core.wait_ended(0)) {  // passes the mutex that the last goroutine leaves
       help();
       fifo woken;
       core.timers.on_timer(now(), woken);
       core.timers.set_host();  // Asio's timer may be armed for what has gone
       core.core.schedule_all(woken);
-      if (core.wait_ended(1'000'000)) break;
+      if (core.wait_ended(1'000'000)) return true;
       if (now() >= until) return false;
     }
-    return core.wait_ended(INT64_MAX);  // passes the mutex that the last goroutine leaves
+    return true;
   }
   std::atomic<bool> x_context_ended{false};  // set once, by the thread that destroys the context, or leaves it behind
 
