@@ -25,6 +25,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <fcntl.h>
 #include <unistd.h>
 
 namespace {
@@ -314,6 +315,22 @@ TEST(dump, on_quit_prints_and_the_program_goes_on) {
     co_return 3;
   });
   EXPECT_EQ(status, 3);
+}
+
+// A handler that is late may write to the pipe after its watch has gone: it must not be a file of somebody else's by then.
+TEST(dump, on_quit_keeps_its_pipe_for_the_next) {
+  auto open_files = [] {
+    int n = 0;
+    for (int fd = 0; fd < 1024; ++fd) n += ::fcntl(fd, F_GETFD) != -1;
+    return n;
+  };
+  int with_a_watch = 0;
+  for (int i = 0; i < 3; ++i) {
+    rn::quit_dump here;
+    if (i == 0) with_a_watch = open_files();
+    EXPECT_EQ(open_files(), with_a_watch);
+  }
+  EXPECT_EQ(open_files(), with_a_watch);
 }
 
 TEST(dump, on_quit_leaves_the_signal_as_it_was) {

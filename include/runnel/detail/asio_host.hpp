@@ -105,10 +105,10 @@ class asio_host : public pump_host,
   // The scheduler ends: nothing lives afterwards, and no handler of ours will be armed again.
   void end() noexcept {
     bool all_ended = true;
-    do
+    do {
       if (core.lives() || !core.closing())
         all_ended = core.shut_down([this](std::int64_t ns) { return wait_and_help(ns); });
-    while (!core.end(!all_ended));
+    } while (!core.end(!all_ended));
     close_timers();
     if (all_ended) return core.core.wait_for_visitors();
     x_context_ended.store(true, std::memory_order_release);  // for what is left: it posts nothing any more
@@ -119,6 +119,7 @@ class asio_host : public pump_host,
   }
   // The execution context is being destroyed: none of its threads runs, and ours are the only hands left.
   void context_ends() noexcept {
+    if (context_has_ended()) return;  // it was left behind before
     core.refuse_new();
     core.cancel();
     core.root.cancel(level_kill, false, canceled_cause());

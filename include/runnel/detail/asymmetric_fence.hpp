@@ -9,8 +9,12 @@
 #include <cstdint>
 
 #if RUNNEL_HAS_MEMBARRIER
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
+#include <thread>
 #include <unistd.h>
 #endif
 
@@ -35,9 +39,17 @@ inline void light_fence() noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
+// What was to be had at the start is refused, as by a filter of system calls that was set since; but who goes by light
+// fences counts on it. Returns if it is worth another try.
+RUNNEL_NOINLINE inline void membarrier_failed() noexcept {
+  if (errno == ENOMEM) return std::this_thread::yield();
+  std::fputs("runnel: membarrier(2) is refused, which was allowed when the program began\n", stderr);
+  std::abort();
+}
 inline void heavy_fence() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (asymmetric_fences) ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+  if (asymmetric_fences)
+    while (::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) membarrier_failed();
 }
 
 #else

@@ -29,7 +29,7 @@ class quit_watch {
   explicit quit_watch(std::string (*report)()) : x_report(report) {
     if (s_taken.exchange(true)) return;
     try {
-      if (make_pipe()) x_thread = std::thread([this] { watch(); });
+      if (have_pipe()) x_thread = std::thread([this] { watch(); });
     } catch (...) {
       s_taken.store(false);
       throw;
@@ -68,8 +68,8 @@ class quit_watch {
   static void write_byte(int fd, char byte) noexcept {
     while (::write(fd, &byte, 1) < 0 && (errno == EINTR || errno == EAGAIN)) std::this_thread::yield();
   }
-  // Or empties the one that is there. False: the system has none.
-  static bool make_pipe() noexcept {
+  // An empty one: the first watch makes it. False: the system has none.
+  static bool have_pipe() noexcept {
     if (s_write_end.load() != -1) {
       for (char late; ::read(s_read_end, &late, 1) == 1;) {
       }
