@@ -82,7 +82,10 @@ class child_slot final : public task_keeper, public event_link, public order_lin
   child_slot(supervisor_mail& m, std::shared_ptr<const child_spec> s)
       : spec(std::move(s)), pause(spec->pause), x_mail(m) {
     x_timer.slot = this;
-    x_timer.fire = [](callback_timer& t) noexcept { static_cast<slot_timer&>(t).slot->post(time); };
+    x_timer.fire = [](callback_timer& t, timer_service& service) noexcept {
+      static_cast<slot_timer&>(t).slot->post(time);
+      service.fired(t);
+    };
   }
   child_slot(const child_slot&) = delete;
   child_slot& operator=(const child_slot&) = delete;

@@ -32,14 +32,16 @@ using context_values = std::shared_ptr<const context_value>;
 class context_node final : public cancel_node, private deadline_timer {
  public:
   explicit context_node(context_values values = nullptr)
-      : cancel_node(form::shared), x_held_values(std::move(values)) {
+      : cancel_node(form::shared), deadline_timer(&expire_held), x_held_values(std::move(values)) {
     set_values(x_held_values.get());
   }
   // A branch of the root, for what one processor starts: else all would list their goroutines under one lock.
   struct branch_of {
     context_node& root;
   };
-  explicit context_node(branch_of b) noexcept : cancel_node(form::branch) { attach_to(b.root); }
+  explicit context_node(branch_of b) noexcept : cancel_node(form::branch), deadline_timer(&expire_held) {
+    attach_to(b.root);
+  }
 
   static void* operator new(std::size_t size) { return frame_allocate(size); }
   static void operator delete(void* node, std::size_t size) noexcept { frame_deallocate(node, size); }
@@ -92,6 +94,15 @@ class context_node final : public cancel_node, private deadline_timer {
   }
 
  private:
+  // The cancellation may end in the last release of what is below, and of this node: not before the timer is idle.
+  static void expire_held(callback_timer& t, timer_service& service) noexcept {
+    auto& self = static_cast<context_node&>(t);
+    bool held = self.retain_if_used();  // else its end waits for fired()
+    self.expire();
+    service.fired(t);
+    if (held) self.release();
+  }
+
   std::atomic<std::size_t> x_uses{1};
   context_node* x_parent_use = nullptr;
   context_values x_held_values;

@@ -70,7 +70,10 @@ template <class T> class kill_after_operation : public scoped_operation<kill_aft
     cancel_node* node = nullptr;
     timer_service* timers = nullptr;
     kill_timer() noexcept {
-      callback_timer::fire = [](callback_timer& t) noexcept { static_cast<kill_timer&>(t).kill(); };
+      callback_timer::fire = [](callback_timer& t, timer_service& service) noexcept {
+        static_cast<kill_timer&>(t).kill();
+        service.fired(t);
+      };
     }
     void kill() noexcept { node->cancel(level_kill, true, deadline_cause()); }
   };

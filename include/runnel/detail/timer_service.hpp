@@ -32,6 +32,8 @@ class timer_host {
   ~timer_host() = default;
 };
 
+class timer_service;
+
 struct service_timer : timer_entry {
   enum class kind_t : std::uint8_t { sleep, callback, tick };
   const kind_t kind;
@@ -46,12 +48,13 @@ struct sleep_timer : service_timer {
 
 // A timer that calls somebody.
 //
-//   x_state   idle -> armed -> firing -> idle. To armed and firing under the service's lock; from firing to idle as
-//             the last touch of the thread that fires; disarm() waits for that. Who sees it idle, acquire, may end it.
+//   state   idle -> armed -> due -> firing -> idle, and back to idle from armed and due by who calls it off. Changes
+//           under the service's lock, except by fired(), for which disarm() waits. Who sees it idle, acquire, may end it.
 struct callback_timer : service_timer {
-  enum class state_t : std::uint8_t { idle, armed, firing };
+  enum class state_t : std::uint8_t { idle, armed, due, firing };
   std::atomic<state_t> state{state_t::idle};
-  void (*fire)(callback_timer&) noexcept = nullptr;  // called with no lock held; may schedule, and nothing else
+  // Called with no lock held; may schedule, and nothing else. Ends with service.fired(timer).
+  void (*fire)(callback_timer&, timer_service& service) noexcept = nullptr;
   callback_timer() noexcept : service_timer(kind_t::callback) {}
 };
 
@@ -127,14 +130,15 @@ class timer_service {
   // The host's timer has fired. Appends who is to be woken to `woken`.
   void on_timer(std::int64_t now, fifo& woken) noexcept {
     list_head callbacks;
+    bool calls;
     std::int64_t next;
     {
       park_lock::guard hold(x_lock, nullptr);
       x_wheel.advance(now, [&](timer_entry& entry) { expire(entry, now, callbacks, woken); });
       next = x_armed_for = x_wheel.next_due();
-      begins_firing(callbacks);
+      calls = !callbacks.empty();
     }
-    call(callbacks);
+    if (calls) call(callbacks);
     if (next != INT64_MAX) x_host.set_timer();  // which asks what is wanted by now
   }
 
@@ -151,21 +155,28 @@ class timer_service {
   // Fires the nth of that list. Appends who is to be woken to `woken`.
   void fire_nth(list_head& due, std::size_t nth, std::int64_t now, fifo& woken) noexcept {
     list_head callbacks;
+    bool calls;
     {
       park_lock::guard hold(x_lock, nullptr);
       list_link* link = due.first();
       while (nth-- > 0) link = link->next;
       unlink(link);
       expire(*static_cast<timer_entry*>(link), now, callbacks, woken);
-      begins_firing(callbacks);
+      calls = !callbacks.empty();
     }
-    call(callbacks);
+    if (calls) call(callbacks);
   }
 
   // No timer is set, and none is firing.
   bool empty() noexcept {
     park_lock::guard hold(x_lock, nullptr);
-    return x_wheel.empty() && x_firing.load(std::memory_order_acquire) == 0;  // after what was fired
+    return x_wheel.empty() && x_unfired.load(std::memory_order_acquire) == 0;  // after what was fired
+  }
+
+  // The last touch of a timer by the thread that fires it: whoever waits in disarm() may end it now.
+  void fired(callback_timer& t) noexcept {
+    x_unfired.fetch_sub(1, std::memory_order_release);
+    t.state.store(callback_timer::state_t::idle, std::memory_order_release);
   }
 
  private:
@@ -175,7 +186,9 @@ class timer_service {
     using enum callback_timer::state_t;
     if (t.state.load(std::memory_order_acquire) == idle) return called_off::not_armed;  // [ended]
     park_lock::guard hold(x_lock, nullptr);
-    if (t.state.load(std::memory_order_relaxed) != armed) return called_off::not_armed;
+    auto was = t.state.load(std::memory_order_relaxed);
+    if (was != armed && was != due) return called_off::not_armed;
+    if (was == due) x_unfired.fetch_sub(1, std::memory_order_relaxed);
     timer_wheel::remove(t);
     t.state.store(idle, std::memory_order_release);  // last touch: before [ended]
     return forget_if_idle() ? called_off::was_the_last : called_off::yes;
@@ -202,25 +215,25 @@ class timer_service {
       g->word.store(0, std::memory_order_release);  // the claim, as of any plain waiter
       woken.push(g);
     } else if (timer.kind == service_timer::kind_t::callback) {
-      static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+      static_cast<callback_timer&>(timer).state.store(callback_timer::state_t::due, std::memory_order_relaxed);
+      x_unfired.fetch_add(1, std::memory_order_relaxed);
       callbacks.push_back(&entry);
     } else {
       auto& tick = static_cast<tick_timer&>(timer);
       if (tick.expire(tick, now, woken)) x_wheel.add(tick);
     }
   }
-  // Under x_lock; call() follows.
-  void begins_firing(const list_head& callbacks) noexcept {
-    if (!callbacks.empty()) x_firing.fetch_add(1, std::memory_order_relaxed);
-  }
+  // One at a time: what fires may call the others off, or wait until they are.
   void call(list_head& callbacks) noexcept {
-    if (callbacks.empty()) return;
-    while (list_link* link = callbacks.pop_front()) {
-      auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
-      timer.fire(timer);
-      timer.state.store(callback_timer::state_t::idle, std::memory_order_release);  // last touch: see disarm()
-    }
-    x_firing.fetch_sub(1, std::memory_order_release);
+    while (callback_timer* next = begin_firing(callbacks)) next->fire(*next, *this);
+  }
+  callback_timer* begin_firing(list_head& callbacks) noexcept {
+    park_lock::guard hold(x_lock, nullptr);
+    list_link* link = callbacks.pop_front();
+    if (!link) return nullptr;
+    auto& timer = *static_cast<callback_timer*>(static_cast<service_timer*>(static_cast<timer_entry*>(link)));
+    timer.state.store(callback_timer::state_t::firing, std::memory_order_relaxed);
+    return &timer;
   }
 
   timer_host& x_host;
@@ -228,13 +241,16 @@ class timer_service {
   timer_wheel x_wheel;
   std::int64_t x_armed_for = INT64_MAX;
   bool x_held = false;
-  std::atomic<unsigned> x_firing{0};  // calls of call() that have yet to end; raised under x_lock
+  std::atomic<unsigned> x_unfired{0};  // callbacks that are due or firing; raised under x_lock
 };
 
 // The deadline of a context. Disarming may be repeated, and by several threads at once.
-class deadline_timer : private callback_timer {
+class deadline_timer : protected callback_timer {
  public:
-  deadline_timer() noexcept { callback_timer::fire = &expire; }
+  deadline_timer() noexcept : deadline_timer([](callback_timer& t, timer_service& service) noexcept {
+    static_cast<deadline_timer&>(t).expire();
+    service.fired(t);
+  }) {}
 
   // `keep` keeps the service alive where the context may outlive it.
   void arm(timer_service& timers, cancel_node& node, std::int64_t at_ns, std::exception_ptr cause,
@@ -251,12 +267,11 @@ class deadline_timer : private callback_timer {
   bool disarm_unless_firing() noexcept { return x_timers && x_timers->disarm_unless_firing(*this); }
   void set_host() noexcept { x_timers->set_host(); }
 
- private:
-  static void expire(callback_timer& t) noexcept {
-    auto& self = static_cast<deadline_timer&>(t);
-    self.x_node->cancel(level_cancel, true, self.x_cause ? self.x_cause : deadline_cause());
-  }
+ protected:
+  explicit deadline_timer(void (*f)(callback_timer&, timer_service&) noexcept) noexcept { callback_timer::fire = f; }
+  void expire() noexcept { x_node->cancel(level_cancel, true, x_cause ? x_cause : deadline_cause()); }
 
+ private:
   timer_service* x_timers = nullptr;
   cancel_node* x_node = nullptr;
   std::exception_ptr x_cause;

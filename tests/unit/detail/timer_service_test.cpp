@@ -3,14 +3,17 @@
 // for what is wanted, and for nothing when nothing is.
 #include <runnel/context.hpp>
 #include <runnel/detail/cancel_node.hpp>
+#include <runnel/detail/context_node.hpp>
 #include <runnel/detail/timer_service.hpp>
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -41,9 +44,10 @@ struct timer : callback_timer {
   timer_service* service = nullptr;
   timer* other = nullptr;
   timer() noexcept {
-    callback_timer::fire = [](callback_timer& t) noexcept {
+    callback_timer::fire = [](callback_timer& t, timer_service& service) noexcept {
       auto& self = static_cast<timer&>(t);
       if (self.then) self.then(self);
+      service.fired(t);
     };
   }
 };
@@ -102,6 +106,69 @@ TEST_F(service_test, a_timer_that_is_called_off_while_another_fires_does_not_arm
   service.arm(last, 3'600'000'000'000);
   fire(1'000);
   EXPECT_EQ(clock.armed_for, never);
+}
+
+// What fires calls off what is due at the same time, and behind it.
+TEST_F(service_test, a_timer_is_called_off_until_it_is_its_turn) {
+  static bool fired_too;
+  fired_too = false;
+  timer first, second;
+  first.service = &service;
+  first.other = &second;
+  first.then = [](timer& self) {
+    EXPECT_FALSE(self.service->empty());
+    EXPECT_TRUE(self.service->disarm(*self.other));
+  };
+  second.then = [](timer&) { fired_too = true; };
+  service.arm(first, 1'000);
+  service.arm(second, 1'000);
+  fire(1'000);
+  EXPECT_FALSE(fired_too);
+  EXPECT_TRUE(service.empty());
+  service.arm(second, 2'000);
+  fire(2'000);
+  EXPECT_TRUE(fired_too);
+  EXPECT_TRUE(service.empty());
+}
+
+// What fires drops the last use of the context whose deadline it is. Its child belongs to another runtime, which is
+// idle: the cancellation, once it has called the child's deadline off, has a use of it yet, and gives that up as it ends.
+TEST_F(service_test, a_deadline_may_drop_the_last_use_of_its_context) {
+  host other_clock;
+  timer_service other_service{other_clock, 0};
+  other_clock.service = &other_service;
+  struct dropper : cancel_hook {
+    context_node& node;
+    bool later = false;
+    explicit dropper(context_node& n) noexcept : node(n) {
+      fire = [](cancel_hook& h, wake_batch& batch) noexcept {
+        auto& self = static_cast<dropper&>(h);
+        if (std::exchange(self.later, true))
+          self.node.release();
+        else
+          batch.add_after(self);
+      };
+    }
+  };
+  std::weak_ptr<const context_value> seen;
+  {
+    auto values = std::make_shared<context_value>();
+    seen = values;
+    auto* outer = new context_node(std::move(values));
+    auto* inner = new context_node;
+    inner->attach_to(*outer);
+    dropper drops(*inner);
+    inner->list_hook(drops);
+    outer->arm(service, 1'000, nullptr, nullptr);
+    inner->arm(other_service, 500, nullptr, nullptr);
+    outer->release();
+    EXPECT_FALSE(seen.expired());
+    fire(1'000);
+    EXPECT_TRUE(drops.later);
+  }
+  EXPECT_TRUE(seen.expired()) << "the context is gone";
+  EXPECT_EQ(clock.armed_for, never);
+  EXPECT_EQ(other_clock.armed_for, never);
 }
 
 TEST_F(service_test, a_timer_that_is_set_while_another_fires_arms_the_host) {
