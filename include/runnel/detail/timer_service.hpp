@@ -48,8 +48,9 @@ struct sleep_timer : service_timer {
 
 // A timer that calls somebody.
 //
-//   state   idle -> armed -> due -> firing -> idle, and back to idle from armed and due by who calls it off. Changes
-//           under the service's lock, except by fired(), for which disarm() waits. Who sees it idle, acquire, may end it.
+//   state   idle -> armed -> due -> firing -> idle, and from armed and due back to idle by who calls it off. Changes
+//           under the service's lock, except by fired(), which disarm() waits for. Who sees it idle, acquire, may end
+//           it.
 struct callback_timer : service_timer {
   enum class state_t : std::uint8_t { idle, armed, due, firing };
   std::atomic<state_t> state{state_t::idle};
