@@ -2,7 +2,9 @@
 // support/manual_operation.hpp: an operation of Asio that does what the test says.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/error.hpp>
@@ -55,6 +57,8 @@ template <class... A> class manual_operation {
     auto handler = std::move(x_handler);
     handler->complete(std::move(a)...);
   }
+  /// Where the steps of an operation run that has several.
+  boost::asio::any_io_executor get_executor() const { return x_handler->get_executor(); }
   /// Destroys the handler.
   void drop() {
     x_out = false;
@@ -69,6 +73,7 @@ template <class... A> class manual_operation {
   struct waiting {
     virtual ~waiting() = default;
     virtual void complete(A...) = 0;
+    virtual boost::asio::any_io_executor get_executor() const = 0;
   };
   template <class H> struct waiting_handler final : waiting {
     explicit waiting_handler(H&& handler) : h(std::move(handler)) {}
@@ -76,6 +81,7 @@ template <class... A> class manual_operation {
       H handler(std::move(h));
       handler(std::move(a)...);
     }
+    boost::asio::any_io_executor get_executor() const override { return boost::asio::get_associated_executor(h); }
     H h;
   };
   struct initiation {

@@ -182,15 +182,14 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
     go_on(let_go(), false);
   }
   void emit_here() noexcept {
-    emitting now;
+    calling_out now;
     x_signal.emit(boost::asio::cancellation_type::terminal);
   }
 
   // By the handler.
   void over(bool destroyed) noexcept {
     if (destroyed) x_abandoned = true;
-    const bool can_run_here = !destroyed && x_anywhere && !emitting::here();  // who destroys one may hold a lock
-    go_on(let_go(), can_run_here);
+    go_on(let_go(), !destroyed && x_anywhere);  // who destroys one may hold a lock
   }
   bool keeps_result(bool requested) noexcept override {
     if (x_failed_to_start) {

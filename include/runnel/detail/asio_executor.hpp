@@ -154,7 +154,7 @@ template <class Inner> class step_executor {
 
   template <class P>
     requires(boost::asio::can_query_v<const Inner&, P>)
-  auto query(const P& p) const {
+  decltype(auto) query(const P& p) const {
     return boost::asio::query(x_inner, p);
   }
   template <class P>

@@ -6,6 +6,7 @@
 #include <runnel/detail/asio_deferral.hpp>
 #include <runnel/detail/asio_uncounted_timer.hpp>
 #include <runnel/detail/asio_world.hpp>
+#include <runnel/detail/calling_out.hpp>
 #include <runnel/detail/handler_slot.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
@@ -192,7 +193,7 @@ class asio_host_on final : public asio_host {
   }
   boost::asio::any_io_executor get_executor() const override { return x_executor; }
   void go_on(goroutine& g, bool in_handler) noexcept override {
-    if (!in_handler || context_has_ended() || !runs_here()) return go_on_later(g);
+    if (!in_handler || calling_out::here() || context_has_ended() || !runs_here()) return go_on_later(g);
     fifo chain;
     chain.push(&g);
     run_here(chain);

@@ -373,12 +373,12 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     return true;
   }
   void emit_here() noexcept {
-    emitting now;
+    calling_out now;
     x_signal.emit(boost::asio::cancellation_type::terminal);
   }
   void go_on(bool in_handler) noexcept override {
     goroutine& g = this->waiting();
-    in_handler = in_handler && x_anywhere && !emitting::here();
+    in_handler = in_handler && x_anywhere;
     g.stop = end_of_wait();
     world_of(g).go_on(g, in_handler);
   }

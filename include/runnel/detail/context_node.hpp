@@ -28,7 +28,7 @@ using context_values = std::shared_ptr<const context_value>;
 //      nothing from then on, and may still be listed when the node dies: in a list of the node's own, or else, while
 //      the timer's host has yet to be told, in a batch, and with a use.
 //
-//   x_uses   handles, goroutines at home here, and children; the last one ends the node
+//   x_uses   handles, goroutines at home here, children, and a deadline that is firing; the last one ends the node
 class context_node final : public cancel_node, private deadline_timer {
  public:
   explicit context_node(context_values values = nullptr)
@@ -97,10 +97,10 @@ class context_node final : public cancel_node, private deadline_timer {
   // The cancellation may end in the last release of what is below, and of this node: not before the timer is idle.
   static void expire_held(callback_timer& t, timer_service& service) noexcept {
     auto& self = static_cast<context_node&>(t);
-    bool held = self.retain_if_used();  // else its end waits for fired()
+    const bool held = self.retain_if_used();
     self.expire();
-    service.fired(t);
-    if (held) self.release();
+    if (!held) return service.fired(t);  // its end waits for that
+    service.fired(t, [&] { self.release(); });
   }
 
   std::atomic<std::size_t> x_uses{1};

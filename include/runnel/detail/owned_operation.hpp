@@ -3,7 +3,7 @@
 // Layer: L3
 #pragma once
 
-#include <runnel/config.hpp>
+#include <runnel/detail/calling_out.hpp>
 #include <runnel/detail/cancel_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/promise.hpp>
@@ -12,21 +12,6 @@
 #include <cstdint>
 
 namespace runnel::detail {
-
-// Whether this thread emits a request to end. What that calls may complete other operations: they are not to go on
-// there, on top of it.
-RUNNEL_SHARED inline constinit thread_local int t_emitting = 0;
-class emitting {
- public:
-  emitting() noexcept { add(1); }
-  emitting(const emitting&) = delete;
-  emitting& operator=(const emitting&) = delete;
-  ~emitting() { add(-1); }
-  static bool here() noexcept { return add(0) != 0; }
-
- private:
-  RUNNEL_NOINLINE static int add(int n) noexcept { return t_emitting += n; }
-};
 
 // What starts the operation, the steps that it takes, its completion and the request to cancel it are foreign code, and
 // come from any thread. They exclude one another, and no lock is held over them: each runs in the hands of the *owner*,
@@ -129,6 +114,7 @@ class owned_operation : public cancel_hook {
   // By a canceller that owns it now, on whatever thread. It emits before all else: where that is an errand to where the
   // operation runs, the steps that have arrived meanwhile are to run there, too.
   void interrupted() noexcept {
+    calling_out now;
     x_emitted = true;
     if (emit()) settle(false);
   }

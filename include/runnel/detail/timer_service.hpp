@@ -3,6 +3,7 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/detail/calling_out.hpp>
 #include <runnel/detail/cancel_node.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
@@ -139,8 +140,8 @@ class timer_service {
       next = x_armed_for = x_wheel.next_due();
       calls = !callbacks.empty();
     }
+    if (next != INT64_MAX) x_host.set_timer();  // before all calls, which may take their time
     if (calls) call(callbacks);
-    if (next != INT64_MAX) x_host.set_timer();  // which asks what is wanted by now
   }
 
   // For a clock that jumps, and somebody who chooses the order. When to call take_due(); INT64_MAX: no timer is set.
@@ -178,6 +179,12 @@ class timer_service {
   void fired(callback_timer& t) noexcept {
     x_unfired.fetch_sub(1, std::memory_order_release);
     t.state.store(callback_timer::state_t::idle, std::memory_order_release);
+  }
+  // The same of a timer that lives until let_go(), which belongs to the firing: it may wake somebody.
+  template <class F> void fired(callback_timer& t, F&& let_go) noexcept {
+    t.state.store(callback_timer::state_t::idle, std::memory_order_release);
+    let_go();
+    x_unfired.fetch_sub(1, std::memory_order_release);
   }
 
  private:
@@ -226,6 +233,7 @@ class timer_service {
   }
   // One at a time: what fires may call the others off, or wait until they are.
   void call(list_head& callbacks) noexcept {
+    calling_out now;
     while (callback_timer* next = begin_firing(callbacks)) next->fire(*next, *this);
   }
   callback_timer* begin_firing(list_head& callbacks) noexcept {

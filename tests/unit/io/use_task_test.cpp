@@ -20,6 +20,7 @@
 
 #include <gtest/gtest.h>
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -558,6 +559,64 @@ TEST_F(use_task, a_request_may_complete_others_and_cancel_its_own_context) {
     });
     co_await g.wait();
     EXPECT_TRUE(unwound);
+  });
+}
+
+// Nor does a step that a request causes let somebody go on there.
+TEST_F(use_task, whoever_cancels_may_hold_a_lock) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    manual_operation<error_code> asked, other;
+    asked.on_cancel = [&] {
+      asio::dispatch(asked.get_executor(), [&] {
+        other.complete({});
+        asked.complete(aborted);
+      });
+    };
+    std::mutex mutex;
+    auto made = rn::this_context().with_cancel();
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> {
+      co_await other.start(rn::use_task);
+      std::lock_guard hold(mutex);
+    });
+    g.go([&]() -> rn::task<> {
+      auto work = [&]() -> rn::task<> { co_await asked.start(rn::use_task); };
+      EXPECT_TRUE((co_await rn::as_result(rn::with_context(made.first, work()))).canceled());
+    });
+    co_await test::until([&] { return asked.is_out() && other.is_out(); });
+    asio::post(rn::this_executor(), [&] {
+      std::lock_guard hold(mutex);
+      made.second();
+    });
+    co_await g.wait();
+  });
+}
+
+// A deadline fires. The request asks an operation of several steps to end, one of them completes another operation, and
+// whose deadline it is can go on, too: not on top of what fires it.
+TEST_F(use_task, a_step_that_a_deadline_causes_lets_nobody_go_on_who_waits_for_that_deadline) {
+  test::on_1_2_and_4_threads([]() -> rn::task<> {
+    manual_operation<error_code> below, other;
+    below.on_cancel = [&] {
+      asio::dispatch(below.get_executor(), [&] {
+        below.complete(aborted);
+        other.complete({});
+      });
+    };
+    rn::errgroup g;
+    g.go([&]() -> rn::task<> { co_await other.start(rn::use_task); });
+    g.go([&]() -> rn::task<> {
+      auto work = [&]() -> rn::task<> {
+        rn::go(rn::this_context(), [&]() -> rn::task<> { co_await below.start(rn::use_task); });
+        co_await rn::this_context().done();
+        co_await rn::yield();
+      };
+      co_await test::until([&] { return other.is_out(); });
+      auto r = co_await rn::as_result(rn::with_timeout(20ms, work()));
+      EXPECT_TRUE(r.error());
+    });
+    co_await g.wait();
+    EXPECT_EQ(below.cancels(), 1);
   });
 }
 
