@@ -189,7 +189,8 @@ class asio_case<asio_operation<Policy, Completion, Init, Args...>> final : publi
   // By the handler.
   void over(bool destroyed) noexcept {
     if (destroyed) x_abandoned = true;
-    go_on(let_go(), !destroyed && x_anywhere);  // who destroys one may hold a lock
+    const bool can_run_here = !destroyed && x_anywhere;  // who destroys one may hold a lock
+    go_on(let_go(), can_run_here);
   }
   bool keeps_result(bool requested) noexcept override {
     if (x_failed_to_start) {

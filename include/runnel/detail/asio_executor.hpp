@@ -3,6 +3,7 @@
 // Layer: L11
 #pragma once
 
+#include <runnel/detail/frame_allocator.hpp>
 #include <runnel/detail/owned_operation.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -91,41 +92,74 @@ class waiting_steps {
   std::atomic<step*> x_newest{nullptr};
 };
 
-// An operation of several steps.
+class stepwise_operation;
+
+// The way to an operation of several steps, for whoever has its executor. That may be kept after the operation is over:
+// then what it runs is no step any more.
 //
-//   x_arriving   threads between push() and the end of arrive(): who sees the operation's end waits for them
+//   op         the operation; null once it is over
+//   entering   threads that have looked at `op`, and neither own it yet nor have left it a step; whoever shuts the door
+//              waits for them
+class step_door {
+ public:
+  explicit step_door(stepwise_operation& op) noexcept : x_op(&op) {}
+
+  // Null: it is over, and nothing is to be left. Else leave() is called when it is owned, or told.
+  stepwise_operation* enter() noexcept {
+    x_entering.fetch_add(1, std::memory_order_seq_cst);  // against shut()
+    stepwise_operation* op = x_op.load(std::memory_order_seq_cst);
+    if (!op) leave();
+    return op;
+  }
+  void leave() noexcept { x_entering.fetch_sub(1, std::memory_order_release); }
+  // By the owner of the operation.
+  void shut() noexcept {
+    x_op.store(nullptr, std::memory_order_seq_cst);
+    while (x_entering.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
+  }
+
+ private:
+  std::atomic<stepwise_operation*> x_op;
+  std::atomic<int> x_entering{0};
+};
+
+// An operation of several steps.
 class stepwise_operation : public owned_operation {
  public:
-  // Runs a step in the owner's hands: here, or, if somebody else owns the operation, there. Without memory for that it
-  // waits until nobody does.
-  template <class F> void run_step(F& f) {
-    if (!try_own()) {
-      if (auto* later = new (std::nothrow) waiting_step<F>(f)) {
-        x_arriving.fetch_add(1, std::memory_order_relaxed);
-        x_steps.push(later);
-        bool mine = arrive();
-        x_arriving.fetch_sub(1, std::memory_order_release);  // before wait_for_arriving(): the last touch, if not mine
-        if (mine) settle_after(&waiting_steps::run_all, x_steps);
-        return;
-      }
-      while (!try_own()) std::this_thread::yield();
+  // Runs a step in the owner's hands: here, or, if somebody else owns the operation, there. False: there is no memory
+  // for that. The caller has entered `door`; this leaves it.
+  template <class F> bool run_step(F& f, step_door& door) {
+    if (try_own()) {
+      door.leave();
+      settle_after(f);
+      return true;
     }
-    settle_after(f);
+    auto* later = new (std::nothrow) waiting_step<F>(f);
+    if (later) x_steps.push(later);
+    bool mine = later && arrive();
+    door.leave();  // the last touch, if not mine
+    if (mine) settle_after(&waiting_steps::run_all, x_steps);
+    return later;
   }
 
  protected:
   stepwise_operation() noexcept = default;
   stepwise_operation(stepwise_operation&& other) noexcept : owned_operation(std::move(other)) {}
   ~stepwise_operation() = default;
-  // The owner may have run the step of somebody who has yet to say that there is one.
-  void wait_for_arriving() const noexcept {
-    while (x_arriving.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+
+  // Before it begins.
+  void open_door() { x_door = make_shared_frame<step_door>(*this); }
+  const std::shared_ptr<step_door>& door() const noexcept { return x_door; }
+  // By the owner, when it is over. What has come meanwhile, of whom the end did not need, runs now.
+  void shut_door() {
+    x_door->shut();
+    x_steps.run_all();
   }
 
   waiting_steps x_steps;
 
  private:
-  std::atomic<int> x_arriving{0};
+  std::shared_ptr<step_door> x_door;
 
   template <class F> struct waiting_step final : waiting_steps::step {
     explicit waiting_step(F& from) : f(std::move(from)) {}
@@ -146,10 +180,11 @@ class stepwise_operation : public owned_operation {
 // An executor whose functions are steps of an operation.
 template <class Inner> class step_executor {
  public:
-  step_executor(Inner inner, stepwise_operation& op) noexcept : x_inner(std::move(inner)), x_op(&op) {}
+  step_executor(Inner inner, std::shared_ptr<step_door> door) noexcept
+      : x_inner(std::move(inner)), x_door(std::move(door)) {}
 
   template <class F> void execute(F&& f) const {
-    x_inner.execute(step<std::decay_t<F>>{x_op, std::forward<F>(f)});
+    x_inner.execute(step<std::decay_t<F>>{x_door, std::forward<F>(f)});
   }
 
   template <class P>
@@ -169,20 +204,26 @@ template <class Inner> class step_executor {
   }
 
   friend bool operator==(const step_executor& a, const step_executor& b) noexcept {
-    return a.x_op == b.x_op && a.x_inner == b.x_inner;
+    return a.x_door == b.x_door && a.x_inner == b.x_inner;
   }
   friend bool operator!=(const step_executor& a, const step_executor& b) noexcept { return !(a == b); }
 
  private:
   template <class F> struct step {
-    stepwise_operation* op;
+    std::shared_ptr<step_door> door;
     F f;
-    void operator()() { op->run_step(f); }
+    void operator()() {
+      while (stepwise_operation* op = door->enter()) {
+        if (op->run_step(f, *door)) return;
+        std::this_thread::yield();  // until nobody owns it
+      }
+      std::move(f)();
+    }
   };
-  template <class Other> step_executor<Other> with(Other inner) const noexcept { return {std::move(inner), *x_op}; }
+  template <class Other> step_executor<Other> with(Other inner) const noexcept { return {std::move(inner), x_door}; }
 
   Inner x_inner;
-  stepwise_operation* x_op;
+  std::shared_ptr<step_door> x_door;
 };
 
 }  // namespace runnel::detail

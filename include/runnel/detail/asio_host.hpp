@@ -128,6 +128,7 @@ class asio_host : public pump_host,
     wait_and_help(core.kill_grace());
     core.let_go();
     close_timers();
+    core.core.wait_for_visitors();  // who wakes somebody from outside may be about to post
   }
 
   template <class ExecutionContext>

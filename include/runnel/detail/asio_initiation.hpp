@@ -12,6 +12,7 @@
 #include <concepts>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 namespace runnel::detail {
 
@@ -37,8 +38,17 @@ template <class Init> constexpr bool is_single_step() noexcept {
 template <class X> constexpr bool has_executor = requires(X& x) { x.get_executor(); };
 template <class X> constexpr bool points_to_executor = requires(X& x) { x->get_executor(); };
 template <class X> constexpr bool points_to_stream = requires(X& x) { x->stream().get_executor(); };
-template <class... X>
-constexpr bool any_has_executor = ((has_executor<X> || points_to_executor<X> || points_to_stream<X>) || ...);
+// A token around ours (as_tuple, append) puts its own initiation around the object's.
+template <class X> constexpr bool wraps_initiation = requires(X& x) { x.initiation_; };
+template <class X> constexpr bool tells_executor() noexcept {
+  if constexpr (has_executor<X> || points_to_executor<X> || points_to_stream<X>)
+    return true;
+  else if constexpr (wraps_initiation<X>)
+    return tells_executor<decltype(std::declval<X&>().initiation_)>();
+  else
+    return false;
+}
+template <class... X> constexpr bool any_has_executor = (tells_executor<X>() || ...);
 
 template <class X, class... More> decltype(auto) executor_among(X& x, More&... more) {
   if constexpr (has_executor<X>)
@@ -47,6 +57,8 @@ template <class X, class... More> decltype(auto) executor_among(X& x, More&... m
     return x->get_executor();
   else if constexpr (points_to_stream<X>)
     return x->stream().get_executor();
+  else if constexpr (tells_executor<X>())
+    return executor_among(x.initiation_);
   else
     return executor_among(more...);
 }

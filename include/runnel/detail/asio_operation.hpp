@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/config.hpp>
+#include <runnel/detail/asio_completion.hpp>
 #include <runnel/detail/asio_deferral.hpp>
 #include <runnel/detail/asio_executor.hpp>
 #include <runnel/detail/asio_initiation.hpp>
@@ -14,15 +15,12 @@
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/spawn_place.hpp>
 #include <runnel/error.hpp>
-#include <runnel/io/io_result.hpp>
 #include <runnel/waiter.hpp>
 
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/dispatch.hpp>
-#include <boost/asio/error.hpp>
-#include <boost/system/error_code.hpp>
-#include <boost/system/system_error.hpp>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -35,98 +33,9 @@
 
 namespace runnel::detail {
 
-// ---- What an operation completes with ----
-
-// The values behind the error, if there is one: nothing, the one, or a tuple.
-template <class... V> struct values_of {
-  using type = std::tuple<V...>;
-};
-template <> struct values_of<> {
-  using type = void;
-};
-template <class V> struct values_of<V> {
-  using type = V;
-};
-
-template <class... A> class completion {
- public:
-  static constexpr bool has_code = false, can_fail = false;
-  using value = typename values_of<A...>::type;
-  std::tuple<A...> values;
-  template <class... X> explicit completion(X&&... x) : values(std::forward<X>(x)...) {}
-  bool aborted() const noexcept { return false; }
-  void check() const noexcept {}
-};
-template <class... A> class completion<boost::system::error_code, A...> {
- public:
-  static constexpr bool has_code = true, can_fail = std::is_default_constructible_v<std::tuple<A...>>;
-  using value = typename values_of<A...>::type;
-  boost::system::error_code error;
-  std::tuple<A...> values;
-  template <class... X> explicit completion(boost::system::error_code e, X&&... x)
-      : error(e), values(std::forward<X>(x)...) {}
-  static completion failed() { return completion(injected_error(), A()...); }
-  bool aborted() const noexcept { return error == boost::asio::error::operation_aborted; }
-  void check() const {
-    if (error) throw boost::system::system_error(error);
-  }
-};
-template <class... A> class completion<std::exception_ptr, A...> {
- public:
-  static constexpr bool has_code = false, can_fail = std::is_default_constructible_v<std::tuple<A...>>;
-  using value = typename values_of<A...>::type;
-  std::exception_ptr error;
-  std::tuple<A...> values;
-  template <class... X> explicit completion(std::exception_ptr e, X&&... x)
-      : error(std::move(e)), values(std::forward<X>(x)...) {}
-  static completion failed() {
-    return completion(std::make_exception_ptr(boost::system::system_error(injected_error())), A()...);
-  }
-  bool aborted() const noexcept {
-    try {
-      check();
-    } catch (const boost::system::system_error& e) {
-      return e.code() == boost::asio::error::operation_aborted;
-    } catch (...) {
-    }
-    return false;
-  }
-  void check() const {
-    if (error) std::rethrow_exception(error);
-  }
-};
-
-template <class Value, class... V> Value take_values(std::tuple<V...>& values) {
-  if constexpr (sizeof...(V) == 1)
-    return std::get<0>(std::move(values));
-  else if constexpr (sizeof...(V) > 1)
-    return std::move(values);
-}
-
-struct throwing_policy {
-  template <class C> static auto take(C& c) -> typename C::value {
-    c.check();
-    return take_values<typename C::value>(c.values);
-  }
-};
-struct result_policy {
-  template <class C> static auto take(C& c) {
-    using T = typename C::value;
-    static_assert(C::has_code,
-                  "rn::use_result is for operations that complete with an error_code; of the others rn::use_task "
-                  "returns the values, and throws the exception");
-    if constexpr (std::is_void_v<T>)
-      return io_result<T>(c.error, {});
-    else
-      return io_result<T>(c.error, take_values<T>(c.values));
-  }
-};
-
 struct no_deferred_read {};
 
 inline asio_world& world_of(const goroutine& g) noexcept { return *g.core().host().asio(); }
-
-// ---- The operation ----
 
 // What it is as a case of a select.
 template <class Operation> class asio_case;
@@ -182,6 +91,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     if constexpr (can_defer<Init, Completion>)
       if (x_anywhere && world.deferral && world.deferral->wants(g.proc->next_random())) return defer(g, leaf), true;
     if (!single_step || !x_anywhere) x_executor.emplace(ex);
+    if constexpr (!single_step) this->open_door();
     if (!this->begin(g, leaf)) {
       if constexpr (can_attempt<Init, Completion>) x_init.not_begun();
       return stop_here(g, leaf);
@@ -262,7 +172,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     using handler_base::handler_base;
     using executor_type = step_executor<executor>;
     executor_type get_executor() const noexcept {
-      return {*this->x_op->x_executor, *this->x_op};
+      return {*this->x_op->x_executor, this->x_op->door()};
     }
   };
   using handler = std::conditional_t<single_step, handler_base, handler_of_steps>;
@@ -351,13 +261,24 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
 
   // By the last handler.
   void over(bool abandoned) noexcept {
-    x_over = true;
     x_abandoned = abandoned;
-    if (this->arrive()) go_on(!abandoned);  // who destroys a handler may hold a lock
+    bool mine;
+    if constexpr (single_step) {
+      x_over.store(true, std::memory_order_relaxed);
+      mine = this->arrive();
+    } else {
+      // Who runs a step looks whether it is over, also before this has arrived: then it waits at the door.
+      step_door& door = *this->door();
+      (void)door.enter();
+      x_over.store(true, std::memory_order_release);
+      mine = this->arrive();
+      door.leave();  // the last touch, if not mine
+    }
+    if (mine) go_on(!abandoned);  // who destroys a handler may hold a lock
   }
   // The goroutine is the caller's now. True: it is to be unwound.
   bool end_of_wait() noexcept {
-    if constexpr (!single_step) this->wait_for_arriving();
+    if constexpr (!single_step) this->shut_door();
     bool asked = this->requested();
     this->end();
     return !x_failure && (x_abandoned || (asked && x_completion->aborted()));
@@ -365,10 +286,12 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
 
   bool run_pending() noexcept override {
     if constexpr (!single_step) this->x_steps.run_all();
-    return x_over;
+    return x_over.load(std::memory_order_acquire);
   }
+  // What one of many steps has put into the slot is whoever's code. It may send the request on to the executor, as
+  // co_spawn does, by way of what ends with the operation: there, that happens at once.
   bool emit() noexcept override {
-    if (!x_anywhere) return send(), false;
+    if (!single_step || !x_anywhere) return send(), false;
     emit_here();
     return true;
   }
@@ -392,7 +315,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   bool x_anywhere = true;
   bool x_started = false;
   bool x_abandoned = false;
-  bool x_over = false;
+  std::atomic<bool> x_over{false};
   bool x_is_case = false;  // of a select that has begun
 };
 
