@@ -134,7 +134,13 @@ class stepwise_operation : public owned_operation {
       settle_after(f);
       return true;
     }
-    auto* later = new (std::nothrow) waiting_step<F>(f);
+    waiting_step<F>* later;
+    try {
+      later = new (std::nothrow) waiting_step<F>(f);
+    } catch (...) {  // by the move of f
+      door.leave();
+      throw;
+    }
     if (later) x_steps.push(later);
     bool mine = later && arrive();
     door.leave();  // the last touch, if not mine

@@ -38,10 +38,11 @@ template <class Init> constexpr bool is_single_step() noexcept {
 template <class X> constexpr bool has_executor = requires(X& x) { x.get_executor(); };
 template <class X> constexpr bool points_to_executor = requires(X& x) { x->get_executor(); };
 template <class X> constexpr bool points_to_stream = requires(X& x) { x->stream().get_executor(); };
-// A token around ours (as_tuple, append) puts its own initiation around the object's.
+// A token around ours (as_tuple, append) puts its own initiation around the object's; bind_executor, an executor too.
 template <class X> constexpr bool wraps_initiation = requires(X& x) { x.initiation_; };
+template <class X> constexpr bool binds_executor = requires(X& x) { x.initiation_, x.ex_; };
 template <class X> constexpr bool tells_executor() noexcept {
-  if constexpr (has_executor<X> || points_to_executor<X> || points_to_stream<X>)
+  if constexpr (has_executor<X> || points_to_executor<X> || points_to_stream<X> || binds_executor<X>)
     return true;
   else if constexpr (wraps_initiation<X>)
     return tells_executor<decltype(std::declval<X&>().initiation_)>();
@@ -57,6 +58,8 @@ template <class X, class... More> decltype(auto) executor_among(X& x, More&... m
     return x->get_executor();
   else if constexpr (points_to_stream<X>)
     return x->stream().get_executor();
+  else if constexpr (binds_executor<X>)
+    return std::as_const(x.ex_);
   else if constexpr (tells_executor<X>())
     return executor_among(x.initiation_);
   else

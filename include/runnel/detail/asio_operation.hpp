@@ -220,9 +220,12 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     } catch (...) {  // the errand has told it
     }
   }
-  // The errand was destroyed. Without memory a request to end is lost: the operation goes on until it ends by itself.
+  // The errand was destroyed. A request that had to come by a strand is lost then: it goes on until it ends by itself.
   void not_run(bool no_memory) noexcept {
-    if (x_started) return this->settle(false);
+    if (x_started) {
+      if (x_anywhere && !x_over.load(std::memory_order_acquire)) emit_here();
+      return this->settle(false);
+    }
     if (no_memory)
       x_failure = std::make_exception_ptr(std::bad_alloc());
     else
@@ -288,12 +291,13 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
     if constexpr (!single_step) this->x_steps.run_all();
     return x_over.load(std::memory_order_acquire);
   }
-  // What one of many steps has put into the slot is whoever's code. It may send the request on to the executor, as
+  // What one of many steps has put into the slot is whoever's code. It may send the request on to its executor, as
   // co_spawn does, by way of what ends with the operation: there, that happens at once.
   bool emit() noexcept override {
-    if (!single_step || !x_anywhere) return send(), false;
-    emit_here();
-    return true;
+    if (x_anywhere && (single_step || !knows_executor)) return emit_here(), true;
+    processor_set::visit now(this->waiting().core());
+    send();
+    return false;
   }
   void emit_here() noexcept {
     calling_out now;

@@ -16,6 +16,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
@@ -164,7 +165,35 @@ TEST_F(steps, behind_another_token_the_objects_executor_is_found) {
     g.cancel();
     co_await test::error_of_awaiting([&] { return g.wait(); });
     EXPECT_EQ(op.cancels(), 1);
+
+    rn::errgroup h;
+    auto bound = [&]() -> rn::task<> { co_await op.start(asio::bind_executor(strand, asio::as_tuple(rn::use_task))); };
+    h.go(bound);
+    co_await test::until([&] { return op.is_out(); });
+    h.cancel();
+    co_await test::error_of_awaiting([&] { return h.wait(); });
+    EXPECT_EQ(op.cancels(), 2);
   });
+}
+
+// Nobody runs the context any more, and the operation is completed by a thread of its own.
+TEST_F(steps, a_request_comes_though_the_context_has_gone) {
+  for (bool of_the_context : {false, true}) {
+    std::optional<asio::io_context> io(std::in_place);
+    rn::scheduler sched(*io, rn::threads(1), rn::runtime_options().kill_grace(1ms));
+    manual_operation<error_code> op;
+    op.obey();
+    sched.go([&]() -> rn::task<> {
+      if (of_the_context)
+        co_await op.start_on(io->get_executor(), rn::use_task);
+      else
+        co_await op.start(rn::use_task);
+    });
+    while (!op.is_out()) io->poll();
+    io.reset();
+    EXPECT_EQ(op.cancels(), 1);
+    EXPECT_EQ(sched.live(), 0u);
+  }
 }
 
 // Who wakes a goroutine from outside may be about to post to the context as that is destroyed.
