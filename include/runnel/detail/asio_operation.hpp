@@ -295,7 +295,7 @@ class [[nodiscard("co_await it: the operation has not been started")]] asio_oper
   // co_spawn does, by way of what ends with the operation: there, that happens at once.
   bool emit() noexcept override {
     if (x_anywhere && (single_step || !knows_executor)) return emit_here(), true;
-    processor_set::visit now(this->waiting().core());
+    processor_set::outsider now(this->waiting().core());
     send();
     return false;
   }

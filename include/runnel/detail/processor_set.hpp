@@ -53,7 +53,7 @@ class pump_host {
 //
 //   x_searching       1 while a pump looks for work, or is on its way to: then nobody else is woken
 //   x_injected_count  written under x_injected_lock; read anywhere
-//   x_visits          threads that may post to the host's context, other than its own
+//   x_outsiders       threads that may post to the host's context, other than its own
 class processor_set {
  public:
   processor_set(const processor_set&) = delete;
@@ -69,20 +69,24 @@ class processor_set {
   }
   pump_host& host() noexcept { return x_host; }
   std::int64_t now() const noexcept { return x_host.now(); }
-  // Of a thread of anybody's, which wakes somebody: once that one is in the queue it may run, and end the runtime.
-  class visit {
+  // A thread of anybody's, which wakes somebody: once that one is in the queue it may run, and end the runtime.
+  class outsider {
    public:
-    explicit visit(processor_set& set) noexcept : x_set(set) { set.x_visits.fetch_add(1, std::memory_order_relaxed); }
-    visit(const visit&) = delete;
-    visit& operator=(const visit&) = delete;
-    ~visit() { x_set.x_visits.fetch_sub(1, std::memory_order_release); }  // last touch: before wait_for_visitors()
+    explicit outsider(processor_set& set) noexcept : x_set(set) {
+      x_set.x_outsiders.fetch_add(1, std::memory_order_relaxed);
+    }
+    outsider(const outsider&) = delete;
+    outsider& operator=(const outsider&) = delete;
+    ~outsider() {  // last touch: before wait_for_visitors()
+      x_set.x_outsiders.fetch_sub(1, std::memory_order_release);
+    }
 
    private:
     processor_set& x_set;
   };
   // When nothing lives any more: nobody who woke somebody touches this set after it returns.
   void wait_for_visitors() const noexcept {
-    while (x_visits.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+    while (x_outsiders.load(std::memory_order_acquire) != 0) std::this_thread::yield();
     for (const processor& p : x_processors)
       while (p.visitors_gone.load(std::memory_order_acquire) != p.visitors) std::this_thread::yield();
   }
@@ -124,7 +128,7 @@ class processor_set {
   }
 
   RUNNEL_NOINLINE void inject(fifo& chain) noexcept {
-    visit now(*this);
+    outsider now(*this);
     {
       std::lock_guard hold(x_injected_lock);
       x_injected.append(chain);
@@ -203,7 +207,7 @@ class processor_set {
   alignas(destructive_interference) std::atomic<unsigned> x_searching{0};
 
   alignas(destructive_interference) std::atomic<std::size_t> x_injected_count{0};
-  std::atomic<unsigned> x_visits{0};
+  std::atomic<unsigned> x_outsiders{0};
   spinlock x_injected_lock;
   fifo x_injected;
 };

@@ -44,10 +44,10 @@ struct timer : callback_timer {
   timer_service* service = nullptr;
   timer* other = nullptr;
   timer() noexcept {
-    callback_timer::fire = [](callback_timer& t, timer_service& service) noexcept {
+    callback_timer::fire = [](callback_timer& t, timer_service& its_service) noexcept {
       auto& self = static_cast<timer&>(t);
       if (self.then) self.then(self);
-      service.fired(t);
+      its_service.fired(t);
     };
   }
 };
