@@ -151,9 +151,11 @@ TEST_F(service_test, a_deadline_may_drop_the_last_use_of_its_context) {
     }
   };
   std::weak_ptr<const context_value> seen;
+  bool counts_as_fired = true;
   {
     auto values = std::make_shared<context_value>();
     seen = values;
+    values->value.reset(&seen, [&](const void*) { counts_as_fired = service.empty(); });  // it may wake somebody
     auto* outer = new context_node(std::move(values));
     auto* inner = new context_node;
     inner->attach_to(*outer);
@@ -167,8 +169,22 @@ TEST_F(service_test, a_deadline_may_drop_the_last_use_of_its_context) {
     EXPECT_TRUE(drops.later);
   }
   EXPECT_TRUE(seen.expired()) << "the context is gone";
+  EXPECT_FALSE(counts_as_fired);
+  EXPECT_TRUE(service.empty());
   EXPECT_EQ(clock.armed_for, never);
   EXPECT_EQ(other_clock.armed_for, never);
+}
+
+TEST_F(service_test, the_host_knows_of_the_next_timer_while_one_fires) {
+  service.hold(true);
+  static host* the_clock;
+  the_clock = &clock;
+  timer first, next;
+  first.then = [](timer&) { EXPECT_EQ(the_clock->armed_for, 5'000); };
+  service.arm(first, 1'000);
+  service.arm(next, 5'000);
+  fire(1'000);
+  service.disarm(next);
 }
 
 TEST_F(service_test, a_timer_that_is_set_while_another_fires_arms_the_host) {

@@ -10,6 +10,7 @@
 
 #include "support/checked_runtime.hpp"
 #include "support/conserves_frames.hpp"
+#include "support/gated_context.hpp"
 #include "support/manual_operation.hpp"
 
 #include <gtest/gtest.h>
@@ -27,6 +28,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <thread>
 
@@ -196,26 +198,50 @@ TEST_F(steps, a_request_comes_though_the_context_has_gone) {
   }
 }
 
-// Who wakes a goroutine from outside may be about to post to the context as that is destroyed.
-TEST_F(steps, a_context_is_destroyed_while_another_thread_wakes) {
-  for (int round = 0; round < 300; ++round) {
-    std::optional<asio::io_context> io(std::in_place);
-    rn::scheduler sched(*io, rn::threads(1));
-    rn::chan<int> ch(0);
-    sched.go([ch]() mutable -> rn::task<> { (void)co_await ch.recv(); });
-    io->poll();
-    std::atomic<bool> go = false;
-    std::thread waker([&] {
-      while (!go) {
-      }
-      for (int pauses = round % 50; pauses > 0; --pauses) rn::cpu_pause();
-      (void)ch.try_send(1);
-    });
-    go = true;
-    io.reset();
-    waker.join();
-    EXPECT_EQ(sched.live(), 0u);
-  }
+// A thread of nobody's that is still in the middle of a post, of which the last goroutine has already come out: neither
+// the context nor the scheduler is gone before it has returned.
+void is_waited_for(runnel_test::gated_context& context, const std::function<void()>& posts,
+                   const std::function<void()>& ends) {
+  std::thread outside([&] {
+    context.hold_me();
+    posts();
+  });
+  while (!context.is_held()) std::this_thread::yield();
+  std::atomic<bool> has_ended = false;
+  std::thread opens([&] {
+    for (int i = 0; i < 1'000; ++i) std::this_thread::yield();
+    EXPECT_FALSE(has_ended);
+    context.open_gate();
+  });
+  ends();
+  has_ended = true;
+  opens.join();
+  outside.join();
+}
+
+TEST_F(steps, a_context_that_is_destroyed_waits_for_who_wakes_from_outside) {
+  runnel_test::gated_context context;
+  rn::scheduler sched(context, rn::threads(1));
+  rn::chan<int> ch(0);
+  sched.go([ch]() mutable -> rn::task<> { (void)co_await ch.recv(); });
+  context.run_all();
+  is_waited_for(context, [&] { (void)ch.try_send(1); }, [&] { context.end(); });
+  EXPECT_EQ(sched.live(), 0u);
+}
+
+TEST_F(steps, a_scheduler_that_ends_waits_for_who_sends_a_request_from_outside) {
+  runnel_test::gated_context context;
+  std::optional<rn::scheduler> sched(std::in_place, context, rn::threads(1));
+  manual_operation<error_code> op;
+  op.obey();
+  sched->go([&]() -> rn::task<> { co_await op.start_on(context.get_executor(), rn::use_task); });
+  context.run_all();
+  is_waited_for(context, [&] { sched->cancel(); },
+                [&] {
+                  context.run_all();
+                  EXPECT_EQ(sched->live(), 0u);
+                  sched.reset();
+                });
 }
 
 }  // namespace
