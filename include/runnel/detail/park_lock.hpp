@@ -87,7 +87,7 @@ class park_lock {
                                   [[maybe_unused]] std::size_t slot = 0) noexcept {
 #if RUNNEL_HAS_MEMBARRIER
     bias_place* here = me->x_place;
-    if (x_bias.load(std::memory_order_relaxed) != here || slot >= bias_place::at_once) [[unlikely]] return false;
+    if (slot >= bias_place::at_once) [[unlikely]] return false;
     std::atomic<const park_lock*>& inside = here->inside[slot];
     if (inside.load(std::memory_order_relaxed)) [[unlikely]] return false;  // an element's move uses a channel, say
     inside.store(this, std::memory_order_release);  // [leave]: a revoker of the lock before may see this instead

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -46,15 +47,21 @@ inline constexpr bool is_made_whole =
 template <class T> inline constexpr bool is_made_whole = false;
 #endif
 
+// The bytes of an optional that holds what has the bytes of `number`.
+template <class Whole, class Number> constexpr Whole with_flag(Number number) noexcept {
+  if constexpr (sizeof(Whole) == 16)
+    return Whole{number, 1};
+  else
+    return static_cast<Whole>(Whole{1} << 8 * sizeof(Number) | number);
+}
+
 // std::optional<T>(std::move(value)).
 template <class T> [[gnu::always_inline]] inline std::optional<T> make_whole_optional(T&& value) {
   if constexpr (is_made_whole<T>) {
-    using whole = number_like<std::optional<T>>;
-    const auto number = std::bit_cast<number_like<T>>(value);
-    if constexpr (sizeof(whole) == 16)
-      return std::bit_cast<std::optional<T>>(whole{number, 1});
-    else
-      return std::bit_cast<std::optional<T>>(static_cast<whole>(whole{1} << 8 * sizeof(T) | number));
+    const auto whole = with_flag<number_like<std::optional<T>>>(std::bit_cast<number_like<T>>(value));
+    std::optional<T> made;
+    std::memcpy(static_cast<void*>(&made), &whole, sizeof made);  // of a bit_cast g++ stores each copy on the way
+    return made;
   } else {
     return std::optional<T>(std::move(value));
   }
