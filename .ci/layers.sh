@@ -6,7 +6,7 @@
 # only by the headers of `asio_headers`.
 set -euo pipefail
 
-asio_headers='^(runtime\.hpp|detail/asio_[a-z0-9_]+\.hpp|io/[a-z0-9_/]+\.hpp)$'
+asio_headers='^(runtime[.]hpp|detail/asio_[a-z0-9_]+[.]hpp|io/[a-z0-9_/]+[.]hpp)$'
 
 check() { # check INCLUDE_DIR: prints what is wrong and returns 1, or returns 0
   local include=$1 header layers=() edges=() bad=0

@@ -175,7 +175,7 @@ RUNNEL_NOINLINE inline bool stop_here(goroutine& g, promise_base* leaf) noexcept
 // Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
 // thing that it does. The link is a waiter, of which reports read the reason, or is marked as a timer before q is left.
 // False: its context is done.
-inline bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
+RUNNEL_ALWAYS_INLINE bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
   g.set_leaf(leaf);
   g.set_node(&node);
   publish(g.word, word::of(&q));  // before the level is read: against raise() and interrupt()
@@ -184,8 +184,8 @@ inline bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& n
   return false;
 }
 
-// The same for a waiter in a queue.
-inline bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list_head& queue) noexcept {
+// The same for a waiter in a queue. (Inlined in any case: to g++ sleep is rare, and to be called.)
+RUNNEL_ALWAYS_INLINE bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list_head& queue) noexcept {
   w.g = &g;
   if (!park_on(g, leaf, q, w)) [[unlikely]] return false;
   queue.push_back(&w);

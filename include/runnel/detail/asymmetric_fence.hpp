@@ -32,7 +32,7 @@ namespace runnel::detail {
 RUNNEL_SHARED inline const bool asymmetric_fences =
     ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 
-inline void light_fence() noexcept {
+RUNNEL_ALWAYS_INLINE void light_fence() noexcept {
   if (asymmetric_fences) [[likely]]
     std::atomic_signal_fence(std::memory_order_seq_cst);
   else
@@ -66,7 +66,7 @@ inline void heavy_fence() noexcept { fence_word.fetch_add(1, std::memory_order_s
 
 // Stores the word that the rare side looks at, and fences lightly: whatever is loaded next is loaded after the
 // store is visible to a thread that has passed heavy_fence().
-inline void publish(std::atomic<std::uint64_t>& word, std::uint64_t value) noexcept {
+RUNNEL_ALWAYS_INLINE void publish(std::atomic<std::uint64_t>& word, std::uint64_t value) noexcept {
 #if RUNNEL_HAS_MEMBARRIER
   word.store(value, std::memory_order_release);  // [publish] release: the goroutine's fields, before interrupt()
   light_fence();

@@ -117,11 +117,9 @@ class chan_core {
     append(std::move(element));
     return transfer::done;
   }
-  // The same where only the buffer has to do with it: nobody waits at the other end, and nobody has to. False, having
-  // done nothing, if that is not so.
+  // The same where nobody waits at the other end. False, having done nothing, if there is no room, or it is closed.
   template <class E> bool send_to_buffer(E& element) noexcept {
-    std::size_t n = len();
-    if (n >= x_room || (n == 0 && !receivers.empty())) return false;
+    if (len() >= x_room) return false;
     append(std::move(element));
     return true;
   }
@@ -136,8 +134,7 @@ class chan_core {
     }
   }
   template <class E> bool recv_from_buffer(recv_waiter<E>& into) noexcept {
-    std::size_t n = len();
-    if (n == 0 || (n == x_capacity && !senders.empty())) return false;
+    if (len() == 0) return false;
     deliver_oldest(into);
     return true;
   }

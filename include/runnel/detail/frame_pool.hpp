@@ -72,10 +72,11 @@ struct frame_depot {
     frame_class& home = classes[c];
     std::unique_lock hold(home.lock);
     while (home.slabs.empty()) {
+      const bool first = home.taken == 0;
       hold.unlock();
       void* memory = store.take();
       if (!memory) return 0;
-      auto* slab = ::new (memory) frame_slab(home, c);
+      auto* slab = ::new (memory) frame_slab(home, c, first);
       hold.lock();
       home.slabs.push_back(slab);
     }

@@ -44,6 +44,12 @@ constexpr std::size_t frame_class_units(std::size_t c) noexcept {
 }
 inline constexpr std::size_t frame_slab_size = 64 * 1024;
 
+// How far behind their usual place the blocks of a class's first slab begin, in bytes. Two addresses that agree modulo
+// 4 KiB look the same to a processor at first, so that a load waits for a store that is not its own; and they compete
+// for the same few places of its cache. The first frames of all classes, which are what a small program runs in, would
+// be such. Steps of 25 lines spread any number of classes over a page (decision 029).
+constexpr std::size_t frame_color_of(std::size_t c) noexcept { return c * 25 % 64 * cache_line % 4096; }
+
 inline void* map_memory(std::size_t size) noexcept {
 #if defined(MAP_ANONYMOUS)
   void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -93,15 +99,18 @@ struct alignas(cache_line) frame_slab : list_link {
   std::uint32_t capacity;  // in blocks
   std::uint32_t free;      // of those
   std::uint32_t lowest;    // no word of `bits` before this one has a bit
+  std::uint32_t color;     // of the blocks, in bytes
   std::array<std::uint64_t, frame_slab_size / frame_unit / 64> bits;  // 1: free
 
-  frame_slab(frame_class& owner, std::size_t c) noexcept
+  frame_slab(frame_class& owner, std::size_t c, bool first) noexcept
       : home(&owner),
         unit(static_cast<std::uint32_t>(frame_class_units(c))),
         inverse(65536 / unit + 1),
-        capacity(static_cast<std::uint32_t>((frame_slab_size - sizeof(frame_slab)) / (unit * frame_unit))),
-        free(capacity),
-        lowest(0) {
+        capacity(0),
+        free(0),
+        lowest(0),
+        color(first ? static_cast<std::uint32_t>(frame_color_of(c)) : 0) {
+    capacity = free = static_cast<std::uint32_t>((frame_slab_size - sizeof(frame_slab) - color) / (unit * frame_unit));
     bits.fill(0);
     std::fill_n(bits.begin(), capacity / 64, ~std::uint64_t{0});
     if (capacity % 64) bits[capacity / 64] = (std::uint64_t{1} << capacity % 64) - 1;
@@ -140,7 +149,7 @@ struct alignas(cache_line) frame_slab : list_link {
   }
 
  private:
-  std::byte* blocks() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
+  std::byte* blocks() noexcept { return reinterpret_cast<std::byte*>(this + 1) + color; }
 };
 
 // All blocks of one size. `taken` counts those that are not in a slab; under the lock, like all else.

@@ -91,8 +91,9 @@ class scheduler_core : public rescue_monitor {
   // The same where that is easy. False if it is not, and nothing has been done.
   static bool try_schedule_next(processor& p, fifo_link* g) noexcept {
     if (p.shares_next || !p.gate.try_enter()) [[unlikely]] return false;
-    bool vacant = !p.run_next;
-    if (vacant) p.run_next = g;
+    const bool vacant = !p.run_next;
+    if (vacant) [[likely]]
+      p.run_next = g;
     p.gate.leave();
     return vacant;
   }

@@ -36,7 +36,7 @@ struct select_access {
   template <class Op, class W> static chan_core* core(const channel_operation<Op, W>& op) noexcept { return op.core(); }
   template <class Op, class W> static W& own(channel_operation<Op, W>& op) noexcept { return op.x_waiter; }
   template <class Op, class W> static bool by_buffer(channel_operation<Op, W>& op, chan_core& core) noexcept {
-    return Op::by_buffer(core, op.x_waiter);
+    return Op::peers(core).empty() && Op::by_buffer(core, op.x_waiter);
   }
   // Under the lock. False: it would have to wait.
   template <class Op, class W>

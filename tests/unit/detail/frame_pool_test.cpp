@@ -13,6 +13,7 @@
 #include <cstring>
 #include <deque>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <random>
@@ -84,6 +85,46 @@ TEST(frame_pool, blocks_of_more_than_256_bytes_begin_at_a_cache_line) {
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.at) % runnel::cache_line, 0u) << b.size;
     }
     check_and_free(b);
+  }
+}
+
+struct alignas(frame_slab_size) slab_memory {
+  std::byte bytes[frame_slab_size];
+};
+
+std::vector<void*> all_blocks(frame_slab& slab) {
+  std::vector<void*> blocks(slab.capacity + 1);
+  blocks.resize(slab.take(blocks.data(), blocks.size()));
+  return blocks;
+}
+
+TEST(frame_pool, the_first_frames_of_64_sizes_begin_at_different_lines_of_a_page) {
+  auto memory = std::make_unique<slab_memory>();
+  frame_class home;
+  std::set<std::uintptr_t> lines;
+  for (std::size_t c = 0; c < 64; ++c) {
+    auto* slab = ::new (memory.get()) frame_slab(home, c, true);
+    lines.insert(reinterpret_cast<std::uintptr_t>(all_blocks(*slab).front()) % 4096 / runnel::cache_line);
+  }
+  EXPECT_EQ(lines.size(), 64u);
+}
+
+TEST(frame_pool, a_slab_is_full_to_its_end_and_takes_each_block_back) {
+  auto memory = std::make_unique<slab_memory>();
+  frame_class home;
+  for (bool first : {true, false}) {
+    for (std::size_t c = 0; c < frame_classes; ++c) {
+      auto* slab = ::new (memory.get()) frame_slab(home, c, first);
+      const std::size_t size = slab->unit * frame_unit;
+      auto blocks = all_blocks(*slab);
+      ASSERT_EQ(blocks.size(), slab->capacity);
+      const auto left = static_cast<std::size_t>(memory->bytes + frame_slab_size - static_cast<std::byte*>(blocks.back()));
+      EXPECT_GE(left, size);
+      EXPECT_LT(left, 2 * size);
+      for (void* block : blocks) slab->put(block);
+      EXPECT_EQ(slab->free, slab->capacity);
+      EXPECT_EQ(all_blocks(*slab), blocks);
+    }
   }
 }
 
