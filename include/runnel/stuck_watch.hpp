@@ -77,6 +77,7 @@ inline bool is_internal(const wait_info& w) noexcept {
     case kind::nil:
     case kind::group:
     case kind::fork_join:
+    case kind::tasks:
       return true;
     case kind::select:  // its timers are timers; one that asks a context may wait for a signal
       return w.reason != reason::done;
@@ -89,7 +90,7 @@ inline bool is_internal(const wait_info& w) noexcept {
   }
 }
 
-// One runtime, by looks at it, on one thread.
+// One runtime, by looks at it and at all others, whose goroutines may be what it waits for; on one thread.
 //
 // Nothing is counted for it. A deadlock is a state in which nothing happens, so it is enough to see that nothing has
 // happened between two looks, with a census in between: all processors were idle at both, nothing was injected, and
@@ -107,11 +108,8 @@ class stuck_finder {
     auto quiet = when_quiet();
     const auto before = std::exchange(x_quiet, quiet.value_or(0));
     if (!quiet || *quiet != before || x_told_at == quiet) return;
-    census found(x_runtime);
-    if (found.left_out != 0 || found.goroutines() == 0) return;
-    for (const census_entry& e : found.entries)
-      if (e.is_goroutine && !is_internal(e.waits)) return;
-    std::string text = "runnel: deadlock: every goroutine waits for another\n" + dump_text(x_runtime)();
+    if (!all_wait_for_each_other()) return;
+    std::string text = "runnel: deadlock: every goroutine waits for another\n" + dump_all();
     if (when_quiet() != quiet) return;
     x_told_at = quiet;
     x_tell({true, std::move(text)});
@@ -136,16 +134,32 @@ class stuck_finder {
  private:
   static constexpr unsigned leaks_every = 10;
 
+  // Of every runtime of the program; they stay meanwhile. False: f has returned that of one.
+  template <class F> static bool for_all_runtimes(F&& f) {
+    std::lock_guard hold(the_runtimes.mutex);
+    for (list_link* at = the_runtimes.runtimes.first(); at != the_runtimes.runtimes.end(); at = at->next)
+      if (!f(runtime_core::of(*at))) return false;
+    return true;
+  }
   // All that was ever resumed, if nothing runs, and no timer or guard will change that.
-  std::optional<std::uint64_t> when_quiet() noexcept {
+  static std::optional<std::uint64_t> when_quiet() {
     if (external_guard::held().load(std::memory_order_acquire) != 0) return std::nullopt;
-    if (x_runtime.closing()) return std::nullopt;  // a shutdown ends every wait, by a kill at last
-    scheduler_core& core = x_runtime.core;
-    if (!core.all_idle() || core.anything_injected() || !x_runtime.timers.empty()) return std::nullopt;
     std::uint64_t resumes = 1;
-    for (const processor& p : core.processors()) resumes += p.progress.load(std::memory_order_relaxed);
-    if (!core.all_idle() || core.anything_injected()) return std::nullopt;
-    return resumes;
+    bool quiet = for_all_runtimes([&](runtime_core& r) {
+      if (r.closing()) return false;  // a shutdown ends every wait, by a kill at last
+      if (!r.core.all_idle() || r.core.anything_injected() || !r.timers.empty()) return false;
+      for (const processor& p : r.core.processors()) resumes += p.progress.load(std::memory_order_relaxed);
+      return r.core.all_idle() && !r.core.anything_injected();
+    });
+    return quiet ? std::optional(resumes) : std::nullopt;
+  }
+  bool all_wait_for_each_other() const {
+    return for_all_runtimes([&](runtime_core& r) {
+      census found(r);
+      return found.left_out == 0 && (&r != &x_runtime || found.goroutines() != 0) &&
+             std::all_of(found.entries.begin(), found.entries.end(),
+                         [](const census_entry& e) { return !e.is_goroutine || is_internal(e.waits); });
+    });
   }
 
   runtime_core& x_runtime;
@@ -161,7 +175,8 @@ class stuck_finder {
 /// Looks at a runtime from time to time, on a thread of its own, while it lives. It reports
 ///
 /// - a deadlock: every goroutine waits for another one, no timer is set, nobody waits for an operation of Asio, a
-///   blocking call, a context to be done, or what was adopted, and nothing has run since the last look;
+///   blocking call, a context to be done, or what was adopted, and nothing has run since the last look; all this in
+///   every runtime of the program, for they may wait for each other;
 /// - a leak: a goroutine waits at a channel of which no handle is left; once for each.
 ///
 /// The handler hears of it on that thread, and must not end the runtime; without one it is printed on the standard

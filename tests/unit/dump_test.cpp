@@ -165,6 +165,16 @@ TEST(dump, knows_who_joins_and_has_not_slept_before) {
   }
 }
 
+TEST(dump, knows_who_joins_tasks_of_async) {
+  for (auto join : {leave_a_task, leave_a_task_in_a_group}) {
+    rn::runtime rt(rn::threads(2));
+    rn::chan<int> stop(0);
+    rt.go(join, stop);
+    (void)dumped_with(rt, "waits for 1 task of async to end");
+    stop.close();
+  }
+}
+
 TEST(dump, tells_what_runs_under_a_context_of_its_own) {
   for (long n : {1, 2}) {
     rn::runtime rt{rn::threads(n)};

@@ -3,6 +3,7 @@
 #include <runnel/stuck_watch.hpp>
 
 #include <runnel/after.hpp>
+#include <runnel/async.hpp>
 #include <runnel/blocking.hpp>
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
@@ -92,6 +93,40 @@ TEST(stuck_watch, it_is_told_again_when_something_has_run_since) {
   EXPECT_TRUE(wait_until([&] { return l.look(rt, 2), l.reports.size() == 2; }));
 }
 
+rn::task<> receive(rn::chan<int> ch) { (void)co_await ch.recv(); }
+
+TEST(stuck_watch, goroutines_of_two_runtimes_that_wait_for_each_other_are_one) {
+  rn::chan<int> ping(0), pong(0);
+  rn::runtime a(rn::threads(1), tracked()), b(rn::threads(1));
+  a.go([&]() -> rn::task<> {
+    (void)co_await ping.recv();
+    co_await pong.send(1);
+  });
+  b.go([&]() -> rn::task<> {
+    (void)co_await pong.recv();
+    co_await ping.send(1);
+  });
+  looker l(a);
+  ASSERT_TRUE(wait_until([&] { return l.look(a, 2), !l.reports.empty(); }));
+  EXPECT_TRUE(has(l.reports[0].text, "to receive from channel")) << l.reports[0].text;
+}
+
+// It hears nothing of the cancellation that comes when its handle is dropped.
+rn::task<> receive_one(rn::chan<int> ch) { (void)co_await rn::shield(receive(ch)); }
+
+TEST(stuck_watch, who_joins_its_tasks_waits_for_others) {
+  rn::chan<int> ch(0);
+  rn::runtime rt(rn::threads(1), tracked());
+  rt.go([&]() -> rn::task<> {
+    auto left = rn::async(receive_one, ch);
+    co_return;
+  });
+  looker l(rt);
+  ASSERT_TRUE(wait_until([&] { return l.look(rt, 2), !l.reports.empty(); }));
+  EXPECT_TRUE(has(l.reports[0].text, "waits for 1 task of async to end")) << l.reports[0].text;
+  ch.close();
+}
+
 // DL-02, DL-03. What waits for something from outside is no deadlock: each of these waits, with another that waits for it.
 void expect_none(rn::runtime& rt, std::atomic<bool>& waits) {
   looker l(rt);
@@ -109,6 +144,26 @@ TEST(stuck_watch, a_timer_is_none) {
   rn::runtime rt(rn::threads(1), tracked());
   rt.go(receive_then_say, rn::chan<int>(0), std::ref(waits));
   rt.go([]() -> rn::task<> { co_await rn::sleep(1h); });
+  expect_none(rt, waits);
+}
+TEST(stuck_watch, a_timer_of_another_runtime_is_none) {
+  std::atomic<bool> waits = false;
+  rn::runtime rt(rn::threads(1), tracked()), other(rn::threads(1));
+  rt.go(receive_then_say, rn::chan<int>(0), std::ref(waits));
+  other.go([]() -> rn::task<> { co_await rn::sleep(1h); });
+  expect_none(rt, waits);
+}
+TEST(stuck_watch, an_operation_in_another_runtime_is_none) {
+  std::atomic<bool> waits = false;
+  rn::runtime rt(rn::threads(1), tracked()), other(rn::threads(1));
+  rt.go(receive_then_say, rn::chan<int>(0), std::ref(waits));
+  std::atomic<bool> others = false;
+  other.go([&]() -> rn::task<> {
+    boost::asio::steady_timer t(rn::this_executor(), 1h);
+    others = true;
+    co_await t.async_wait(rn::use_task);
+  });
+  EXPECT_TRUE(wait_until([&] { return others.load() && other.core().core.all_idle(); }));
   expect_none(rt, waits);
 }
 TEST(stuck_watch, a_select_with_a_time_limit_is_none) {

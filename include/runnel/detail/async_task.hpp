@@ -147,6 +147,11 @@ class async_task_base : public scoped_task, private goroutine_owner, private can
   goroutine& runner() noexcept { return *x_goroutine; }
   void set_unwound() noexcept { x_unwound = true; }
   std::source_location where() const noexcept { return x_where; }
+  // Of a node of form::task in the tree: who joins the scope that it belongs to. Null: nobody as yet.
+  static const goroutine* joiner_of(cancel_node& node) noexcept {
+    const task_scope* scope = static_cast<async_task_base&>(node).x_scope;
+    return scope ? scope->joiner() : nullptr;
+  }
 
  protected:
   explicit async_task_base(std::source_location where) noexcept : cancel_node(form::task), x_where(where) {}

@@ -3,6 +3,7 @@
 // Layer: L12
 #pragma once
 
+#include <runnel/detail/async_task.hpp>
 #include <runnel/detail/cancel_node.hpp>
 #include <runnel/detail/chan_core.hpp>
 #include <runnel/detail/chan_ops.hpp>
@@ -38,6 +39,7 @@ struct wait_info {
     operation,   // of Asio
     group,       // its end: `length` children
     fork_join,   // the same
+    tasks,       // the end of its tasks of async, of which `length` are left
     blocking,    // its blocking call, which runs on a thread of its own
   };
   kind_t kind = kind_t::nothing;
@@ -100,7 +102,7 @@ struct census_entry {
   std::uint8_t level = level_none;
   std::int64_t deadline = cancel_node::no_deadline;
   group_core::summary group{};
-  std::uintptr_t joiner = 0;                         // who waits for a fork-join, as in processor::current
+  std::uintptr_t joiner = 0;  // who waits for a fork-join, or a task of async; as in processor::current
 };
 
 // A snapshot of a runtime that may run on meanwhile: what is told of one goroutine was true at one moment, what is told
@@ -170,6 +172,8 @@ class census {
           e->group = {join.left(), 0, no_limit, nullptr};
           e->joiner = join.waiter();
         }
+        if (e->form == cancel_node::form::task)
+          e->joiner = reinterpret_cast<std::uintptr_t>(async_task_base::joiner_of(node));
       }
     }
     void goroutine(detail::goroutine& g) noexcept {
@@ -204,19 +208,24 @@ class census {
     for (const auto& e : entries) {
       if (e.is_goroutine) continue;
       if (e.form == cancel_node::form::group && e.group.joiner) joins.emplace_back(e.group.joiner, &e);
-      if (e.form == cancel_node::form::join && !(e.joiner & 1))
-        joins.emplace_back(reinterpret_cast<const void*>(e.joiner), &e);
+      if (e.joiner != 0 && !(e.joiner & 1)) joins.emplace_back(reinterpret_cast<const void*>(e.joiner), &e);
     }
-    std::sort(joins.begin(), joins.end(), [](const auto& a, const auto& b) { return std::less<>()(a.first, b.first); });
+    auto before = [](const auto& a, const auto& b) { return std::less<>()(a.first, b.first); };
+    std::sort(joins.begin(), joins.end(), before);
     for (auto& e : entries) {
       if (!e.is_goroutine || e.waits.kind != wait_info::kind_t::nothing) continue;
-      auto at = std::lower_bound(joins.begin(), joins.end(), e.id,
-                                 [](const auto& j, const void* id) { return std::less<>()(j.first, id); });
-      if (at == joins.end() || at->first != e.id) continue;
-      bool is_group = at->second->form == cancel_node::form::group;
-      e.waits.kind = is_group ? wait_info::kind_t::group : wait_info::kind_t::fork_join;
-      e.waits.length = at->second->group.live;
-      e.waits.object = at->second->id;
+      auto [at, end] = std::equal_range(joins.begin(), joins.end(), std::pair(e.id, &std::as_const(e)), before);
+      if (at == end) continue;
+      const census_entry& joined = *at->second;
+      e.waits.object = joined.id;
+      e.waits.length = joined.group.live;
+      if (joined.form == cancel_node::form::task) {
+        e.waits.kind = wait_info::kind_t::tasks;
+        e.waits.length = static_cast<std::size_t>(end - at);
+      } else {
+        bool is_group = joined.form == cancel_node::form::group;
+        e.waits.kind = is_group ? wait_info::kind_t::group : wait_info::kind_t::fork_join;
+      }
     }
   }
   // Who waits for children all of whom wait for ever does so too. Returns whether it has found one more.

@@ -62,6 +62,8 @@ class wait_teller {
         return children(w.length) + " of a group";
       case kind::fork_join:
         return children(w.length) + " of an all or race";
+      case kind::tasks:
+        return "for " + std::to_string(w.length) + (w.length == 1 ? " task" : " tasks") + " of async to end";
       case kind::blocking:
         return "for its blocking call to return";
     }

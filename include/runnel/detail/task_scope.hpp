@@ -96,6 +96,8 @@ class task_scope final : public scope_base {
     x_joiner.store(&g, std::memory_order_relaxed);
     return x_left.fetch_sub(1, std::memory_order_acq_rel) != 1;
   }
+  // Who waits for the tasks, for reports. While one of them is in the tree: then the scope is there.
+  const goroutine* joiner() const noexcept { return x_joiner.load(std::memory_order_relaxed); }
   // Of the innermost scope, once it is joined.
   void close() noexcept {
     opener->scopes = outer;
