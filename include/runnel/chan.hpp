@@ -85,7 +85,7 @@ template <class T> class chan {
   /// Cancel-safety: a cancelled send sends nothing; x of rn::moved(x) is whole.
   /// Throws: closed_channel if the channel is closed, or is closed while the send waits; nothing is sent then.
   template <class U = T>
-    requires(!std::is_void_v<T> && std::is_constructible_v<T, U &&>)
+    requires(detail::makes_element<T, U>)
   [[nodiscard("co_await it: ch.send(x) alone sends nothing")]] auto send(U&& value) const {
     detail::refuse_hazardous<U>();
     return detail::send_operation<T>(x_core, std::in_place, std::forward<U>(value));
@@ -105,7 +105,7 @@ template <class T> class chan {
   template <class... A>
   [[nodiscard("co_await it: ch.emplace(x) alone sends nothing")]] auto emplace(A&&... args) const {
     detail::refuse_hazardous<A...>();
-    return detail::send_operation<T>(x_core, std::in_place, std::forward<A>(args)...);
+    return detail::send_operation<T>(x_core, std::in_place, detail::unmoved(std::forward<A>(args))...);
   }
 
   /// Sends the elements of a range, in order: many under one entry of the channel's lock where there is room, or
@@ -159,33 +159,46 @@ template <class T> class chan {
       return receive_each(std::forward<F>(f));
   }
 
-  /// Sends if that is possible now. Never waits.
+  /// Sends if that is possible now. Never waits. A T that is handed over as an rvalue, or as rn::moved(x), is moved from
+  /// if it is sent; of anything else the element is a copy.
   ///
   /// Returns: true if sent. Otherwise value is whole: it would have to wait, or the channel is closed.
   template <class U = T>
-    requires(!std::is_void_v<T> && std::is_constructible_v<T, U &&>)
+    requires(detail::makes_element<T, U>)
   bool try_send(U&& value) const {
-    return detail::try_send<T>(x_core, value, std::is_const_v<std::remove_reference_t<U>>);
+    static_assert(std::is_same_v<U, T> || std::is_constructible_v<T, std::remove_reference_t<U>&>,
+                  "make a T first, `T x(...);`, and write ch.try_send(std::move(x)): what is not sent has to be whole");
+    return detail::try_send<T>(x_core, std::forward<U>(value));
+  }
+  bool try_send(moved_ref<T> value) const
+    requires(!std::is_void_v<T>)
+  {
+    return detail::try_send<T>(x_core, std::move(value.get()));
   }
   bool try_send() const
     requires std::is_void_v<T>
   {
-    detail::unit u;
-    return detail::try_send<T>(x_core, u, false);
+    return detail::try_send<T>(x_core, detail::unit());
   }
   /// Receives if that is possible now. Never waits, never throws the channel's error.
   tried<T> try_recv() const { return detail::try_recv<T>(x_core); }
 
   /// The forms for plain threads, which block. Refused with misuse_error on a thread that runs goroutines.
   template <class U = T>
-    requires(!std::is_void_v<T> && std::is_constructible_v<T, U &&>)
+    requires(detail::makes_element<T, U>)
   void blocking_send(U&& value) const {
-    detail::blocking_send<T>(x_core, std::in_place, std::forward<U>(value));
+    detail::blocking_send<T>(x_core, detail::make_element<T>(std::forward<U>(value)));
+  }
+  void blocking_send(moved_ref<T> value) const
+    requires(!std::is_void_v<T>)
+  {
+    static_assert(std::is_same_v<element, T>, "T's move may throw, so it cannot wait outside: send it by value");
+    detail::blocking_send<T>(x_core, value.get());
   }
   void blocking_send() const
     requires std::is_void_v<T>
   {
-    detail::blocking_send<T>(x_core, std::in_place);
+    detail::blocking_send<T>(x_core, detail::unit());
   }
   auto blocking_recv() const { return detail::blocking_recv<T>(x_core); }
 

@@ -16,6 +16,7 @@
 
 #include <gtest/gtest.h>
 
+#include <any>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -71,6 +72,75 @@ TEST_F(chan_values, move_only_elements_without_a_default_pass) {
       co_await g.wait();
     }
   });
+}
+
+template <class T, class V>
+concept can_send = requires(rn::chan<T> ch, V v) { ch.send(std::forward<V>(v)); };
+template <class T, class V>
+concept can_try = requires(rn::chan<T> ch, V v) { ch.try_send(std::forward<V>(v)); };
+template <class T, class V>
+concept can_block = requires(rn::chan<T> ch, V v) { ch.blocking_send(std::forward<V>(v)); };
+
+// GEN-08: what has a name is copied, whatever sends it, unless it is handed over.
+TEST_F(chan_values, a_value_with_a_name_is_copied_by_every_form_of_send) {
+  const std::string text(100, 'x');
+  auto check = [&](auto send) {
+    rn::chan<std::string> ch(1);
+    std::string mine = text;
+    send(ch, mine);
+    EXPECT_EQ(mine, text);
+    EXPECT_EQ(*ch.try_recv(), text);
+  };
+  check([](auto& ch, std::string& s) { EXPECT_TRUE(ch.try_send(s)); });
+  check([](auto& ch, std::string& s) { EXPECT_TRUE(rn::sender<std::string>(ch).try_send(s)); });
+  check([](auto& ch, std::string& s) { EXPECT_TRUE(ch.try_send(std::as_const(s))); });
+  check([](auto& ch, std::string& s) { ch.blocking_send(s); });
+  check([](auto& ch, std::string& s) {
+    rn::runtime rt(rn::threads(1));
+    rt.run([&]() -> rn::task<> { co_await ch.send(s); });
+  });
+}
+
+TEST_F(chan_values, what_is_handed_over_to_a_try_or_a_blocking_form_is_moved_from_if_it_is_sent) {
+  rn::chan<std::unique_ptr<int>> ch(1);
+  auto a = std::make_unique<int>(1), b = std::make_unique<int>(2), c = std::make_unique<int>(3);
+  EXPECT_TRUE(ch.try_send(rn::moved(a)));
+  EXPECT_FALSE(a);
+  EXPECT_FALSE(ch.try_send(rn::moved(b)));
+  EXPECT_FALSE(ch.try_send(std::move(c)));
+  EXPECT_TRUE(b && c);
+  EXPECT_EQ(**ch.try_recv(), 1);
+  ch.blocking_send(rn::moved(b));
+  EXPECT_FALSE(b);
+  EXPECT_EQ(**ch.try_recv(), 2);
+  EXPECT_TRUE(ch.try_send(std::move(c)));
+  ch.close();
+  auto d = std::make_unique<int>(4);
+  EXPECT_FALSE(ch.try_send(rn::moved(d)));
+  EXPECT_THROW(ch.blocking_send(rn::moved(d)), rn::closed_channel);
+  EXPECT_TRUE(d);
+}
+
+TEST_F(chan_values, a_try_converts_what_is_no_element) {
+  rn::chan<std::string> ch(1);
+  EXPECT_TRUE(ch.try_send("text"));
+  EXPECT_EQ(*ch.try_recv(), "text");
+  static_assert(!can_try<std::unique_ptr<int>, std::unique_ptr<int>&>);
+}
+
+// A T that can be made of anything is not made of the reference that rn::moved is.
+TEST_F(chan_values, what_is_moved_is_no_value_itself) {
+  rn::chan<std::any> ch(1);
+  using reference = rn::moved_ref<std::string>;
+  static_assert(!can_send<std::any, reference> && !can_try<std::any, reference> && !can_block<std::any, reference>);
+  static_assert(can_send<std::any, rn::moved_ref<std::any>> && can_try<std::any, std::string>);
+  std::string text = "text";
+  std::any any = text;
+  EXPECT_TRUE(ch.try_send(rn::moved(any)));
+  EXPECT_EQ(std::any_cast<std::string>(*ch.try_recv()), text);
+  rn::runtime rt(rn::threads(1));
+  rt.run([&]() -> rn::task<> { co_await ch.emplace(rn::moved(text)); });
+  EXPECT_EQ(std::any_cast<std::string>(*ch.try_recv()), "text");
 }
 
 // Its moves may throw, and do so when told.

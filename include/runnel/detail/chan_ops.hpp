@@ -85,6 +85,12 @@ template <class T> RUNNEL_ALWAYS_INLINE received<T> unwrap(recv_waiter<element_o
     return received<T>(std::move(*w.element()));
 }
 
+// What a value to send can be: a T can be made of it, and it is none that is handed over as rn::moved(x), which has
+// overloads of its own.
+template <class T, class U>
+concept makes_element =
+    !std::is_void_v<T> && !is_moved_ref<std::remove_cvref_t<U>> && std::is_constructible_v<T, U&&>;
+
 template <class T, class... A> element_of<T> make_element(A&&... args) {
   if constexpr (std::is_void_v<T> || std::is_same_v<element_of<T>, T>)
     return element_of<T>(std::forward<A>(args)...);
@@ -277,23 +283,20 @@ template <class E> transfer attempt_send(chan_core& core, E& element) noexcept {
   return outcome;
 }
 
-// `value` is moved from, or copied if it is const, only when it is sent.
-template <class T, class U> bool try_send(chan_core* core, U& value, bool copies) {
+// An rvalue of what is sent is moved from, and only if it is sent; of anything else the element is a copy.
+template <class T, class U> bool try_send(chan_core* core, U&& value) {
   using E = element_of<T>;
   if (!core) return false;
   if constexpr (std::is_same_v<U, E>) {
     return attempt_send(*core, value) == transfer::done;
+  } else if constexpr (std::is_same_v<U, T>) {
+    E boxed = std::make_unique<T>(std::move(value));  // a T whose move may throw
+    if (attempt_send(*core, boxed) == transfer::done) return true;
+    value = std::move(*boxed);
+    return false;
   } else {
-    (void)copies;
-    if constexpr (std::is_same_v<std::remove_const_t<U>, T> && !std::is_const_v<U> && !std::is_same_v<E, T>) {
-      E boxed = std::make_unique<T>(std::move(value));  // a T whose move may throw
-      if (attempt_send(*core, boxed) == transfer::done) return true;
-      value = std::move(*boxed);
-      return false;
-    } else {
-      E element = make_element<T>(value);
-      return attempt_send(*core, element) == transfer::done;
-    }
+    E element = make_element<T>(value);
+    return attempt_send(*core, element) == transfer::done;
   }
 }
 
@@ -347,12 +350,12 @@ template <class Waiter> class blocked_thread : public Waiter {
   thread_parker x_thread;
 };
 
-template <class T, class... A> void blocking_send(chan_core* core, std::in_place_t, A&&... args) {
-  auto element = make_element<T>(std::forward<A>(args)...);
+template <class T> void blocking_send(chan_core* core, element_of<T>& element) {
   blocked_thread<send_waiter<element_of<T>>> self(core, element);
   self.template complete<sending<element_of<T>>>(*core);
   if (self.outcome != transfer::done) throw closed_channel();
 }
+template <class T> void blocking_send(chan_core* core, element_of<T>&& element) { blocking_send<T>(core, element); }
 
 template <class T> received<T> blocking_recv(chan_core* core) {
   blocked_thread<recv_waiter<element_of<T>>> self(core);
