@@ -41,8 +41,11 @@ class [[nodiscard("the context is cancelled when this dies: keep it")]] cancel_f
   /// Cancels the context and everything derived from it; they see canceled, and the cause. Only the first
   /// cancellation counts. Does not wait for anybody's work.
   ///
-  /// Thread-safety: may be called from any thread, at the same time. Complexity: linear in what is cancelled.
-  void operator()(std::exception_ptr cause = nullptr) const noexcept { cancel(std::move(cause)); }
+  /// Thread-safety: may be called from any thread, at the same time. Complexity: linear in what is cancelled. One that
+  /// was moved from does nothing.
+  void operator()(std::exception_ptr cause = nullptr) const noexcept {
+    if (x_node) cancel(std::move(cause));
+  }
 
  private:
   friend class context;
@@ -57,8 +60,9 @@ class [[nodiscard("the context is cancelled when this dies: keep it")]] cancel_f
 /// Undoes an after_func. Dropping it undoes nothing.
 class after_func_handle {
  public:
-  /// Returns: true if this kept f from running; false if it was started, or stopped before. Does not wait for f.
-  bool stop() noexcept { return x_registration->stop(); }
+  /// Returns: true if this kept f from running; false if it was started, or stopped before, or this was moved from.
+  /// Does not wait for f.
+  bool stop() noexcept { return x_registration && x_registration->stop(); }
 
  private:
   friend class context;

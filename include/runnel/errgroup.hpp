@@ -14,6 +14,7 @@
 
 #include <concepts>
 #include <functional>
+#include <memory>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -110,15 +111,24 @@ using slot_operation_of = std::conditional_t<RUNNEL_REFUSE_HAZARDOUS && (hazardo
 class join_operation : public awaitable_base {
  public:
   explicit join_operation(group_core& group, bool rethrows = true) noexcept : x_group(group), x_rethrows(rethrows) {}
+  join_operation(join_operation&& other) noexcept : join_operation(other.x_group, other.x_rethrows) {}
+  // Whose caller is unwound when the children have ended leaves the group as open as who goes on.
+  ~join_operation() {
+    if (x_waits && x_group.joined()) x_group.reopen();
+  }
   bool suspend(promise_base* leaf) {
     goroutine& g = goroutine_of(leaf);
+    if (!x_group.claim_join(g)) [[unlikely]]
+      throw_not_its_own();
+    x_waits = true;
     list_at_home(g);  // for reports
     g.set_leaf(leaf);
     if (x_group.begin_join(g, true)) return true;
     if (!g.context.load(std::memory_order_relaxed)->due()) return spend_budget(g, leaf);
     return stop_here(g, leaf), true;
   }
-  void resume() const {
+  void resume() {
+    x_waits = false;
     x_group.reopen();
     std::exception_ptr error = x_group.first_error();
     x_group.cancel(error);  // after a wait the group's context is done (EG-04)
@@ -126,8 +136,13 @@ class join_operation : public awaitable_base {
   }
 
  private:
+  [[noreturn]] RUNNEL_NOINLINE static void throw_not_its_own() {
+    throw misuse_error("runnel: an errgroup is waited for by the goroutine that made it, a task_group by one at a time: "
+                       "tell the others by an event or a channel");
+  }
   group_core& x_group;
   bool x_rethrows;
+  bool x_waits = false;
 };
 
 // What both kinds of group offer.
@@ -152,7 +167,8 @@ class group_interface : private spawner<group_interface> {
   ///
   /// Suspends: until then. The wait itself is not cancelled: cancellation reaches the children, which end; then the
   /// caller unwinds. Throws: the first error. It stays: later waits throw it again. Afterwards the group's context is
-  /// done, and nothing more can be started in it.
+  /// done, and nothing more can be started in it. misuse_error, in the wait, if another goroutine waits already, or if
+  /// it is an errgroup of another.
   [[nodiscard("co_await it")]] join_operation wait() noexcept { return join_operation(x_core); }
 
   /// Cancels the children; queued ones never run. Does not wait.
@@ -163,8 +179,8 @@ class group_interface : private spawner<group_interface> {
   const std::vector<goroutine_error>& other_errors() const noexcept { return x_core.other_errors(); }
 
  protected:
-  group_interface(runtime_core& runtime, cancel_node& parent, const group_options& options)
-      : x_core(runtime, parent, options.limit_count(), options.collects_all()) {}
+  group_interface(runtime_core& runtime, cancel_node& parent, const group_options& options, const goroutine* owner)
+      : x_core(runtime, parent, options.limit_count(), options.collects_all(), owner) {}
   ~group_interface() = default;
 
   group_core x_core;
@@ -183,6 +199,11 @@ class group_interface : private spawner<group_interface> {
     check_spawnable<F, A...>();
     return x_core.go(make_root(std::forward<F>(f), std::forward<A>(args)...), where, queues);
   }
+};
+
+// What was made in a runtime, and may outlive it.
+struct host_hold {
+  std::shared_ptr<void> host;
 };
 
 inline goroutine& opener_of_group() {
@@ -217,7 +238,7 @@ class errgroup : public detail::group_interface, private detail::scope_base {
 
  private:
   errgroup(detail::goroutine& g, const detail::group_options& options)
-      : group_interface(detail::runtime_core::of(g), *g.context.load(std::memory_order_relaxed), options) {
+      : group_interface(detail::runtime_core::of(g), *g.context.load(std::memory_order_relaxed), options, &g) {
     scope_base::opener = &g;
     scope_base::set_outer(g.scopes);
     g.scopes = this;
@@ -248,8 +269,9 @@ class errgroup : public detail::group_interface, private detail::scope_base {
 /// A group that lives in an object, a server's member say: it belongs to no goroutine. Its context is a child of the
 /// given one, or of the runtime's.
 ///
-/// Lifetime: join with wait() before it dies; one that dies with live children ends the program with a message.
-class task_group : private detail::node_hold, public detail::group_interface {
+/// Lifetime: join with wait() before it dies; one that dies with live children ends the program with a message. It may
+/// outlive its runtime; then nothing can be started in it.
+class task_group : private detail::host_hold, private detail::node_hold, public detail::group_interface {
  public:
   template <detail::group_option... O>
   explicit task_group(const O&... options) : task_group(runtime(), runtime().root, detail::group_options(options...)) {}
@@ -259,7 +281,7 @@ class task_group : private detail::node_hold, public detail::group_interface {
 
  private:
   task_group(detail::runtime_core& r, detail::context_node& parent, const detail::group_options& options)
-      : node_hold(parent), group_interface(r, parent, options) {}
+      : host_hold{r.core.host().share()}, node_hold(parent), group_interface(r, parent, options, nullptr) {}
   static detail::runtime_core& runtime() {
     detail::runtime_core* r = detail::runtime_core::here();
     if (!r) throw misuse_error("runnel: a task_group is made inside of a runtime");

@@ -38,6 +38,25 @@ rn::task<> throws_when_closed(rn::chan<int> gate, std::string message) {
 
 std::string message_of(const std::exception_ptr& e) { return rn::detail::what_of(e); }
 
+// EG-02: the wait is its owner's
+TEST(eg, a_wait_of_another_goroutine_is_misuse_and_the_owners_goes_on) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    rn::chan<int> gate(0);
+    std::string said;
+    rn::errgroup g, others;
+    g.go([](rn::chan<int> until) -> rn::task<> { co_await until.recv(); }, gate);
+    others.go([](rn::errgroup& group, std::string& into) -> rn::task<> {
+      into = co_await error_of_awaiting([&] { return group.wait(); });
+    }, std::ref(g), std::ref(said));
+    co_await others.wait();
+    EXPECT_TRUE(said.starts_with("runnel: an errgroup is waited for by the goroutine that made it")) << said;
+    EXPECT_EQ(g.live(), 1u);
+    gate.close();
+    co_await g.wait();
+    EXPECT_EQ(g.live(), 0u);
+  });
+}
+
 // EG-01
 TEST(eg, a_default_group_has_no_limit) {
   on_1_2_and_4_threads([]() -> rn::task<> {

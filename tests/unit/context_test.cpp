@@ -395,4 +395,21 @@ TEST_P(context_storm, goroutines_enter_and_leave_scopes_while_they_are_cancelled
 
 INSTANTIATE_TEST_SUITE_P(threads, context_storm, ::testing::Values(1, 2, 4));
 
+TEST(context, handles_that_were_moved_from_do_nothing) {
+  rn::runtime rt(rn::threads(1));
+  rt.run([]() -> rn::task<> {
+    auto [ctx, cancel] = rn::this_context().with_cancel();
+    auto undo = ctx.after_func([] {});
+    auto kept = std::move(cancel);
+    auto kept_undo = std::move(undo);
+    cancel();                   // NOLINT: that is what is tested
+    EXPECT_FALSE(undo.stop());  // NOLINT
+    EXPECT_FALSE(ctx.is_done());
+    EXPECT_TRUE(kept_undo.stop());
+    kept();
+    EXPECT_TRUE(ctx.is_done());
+    co_return;
+  });
+}
+
 }  // namespace

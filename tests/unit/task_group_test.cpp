@@ -9,6 +9,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -143,6 +144,75 @@ TEST(task_group, other_threads_start_children_and_cancel) {
     co_await group.wait();
     EXPECT_EQ(alive, 0);
   });
+}
+
+rn::task<> wait_for(rn::task_group& group, std::atomic<int>& waiters) {
+  ++waiters;
+  co_await group.wait();
+}
+
+TEST(task_group, two_that_wait_at_once_are_misuse_and_the_first_goes_on) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    rn::chan<int> gate(0);
+    std::atomic<int> waiters = 0;
+    rn::task_group group;
+    group.go([](rn::chan<int> until) -> rn::task<> { co_await until.recv(); }, gate);
+    rn::errgroup first;
+    first.go(wait_for, std::ref(group), std::ref(waiters));
+    co_await until([&] { return waiters == 1; });
+    co_await test::let_others_run();
+    EXPECT_EQ(co_await error_of_awaiting([&] { return group.wait(); }),
+              "runnel: an errgroup is waited for by the goroutine that made it, a task_group by one at a time: tell the "
+              "others by an event or a channel");
+    EXPECT_EQ(group.live(), 1u);
+    gate.close();
+    co_await first.wait();
+    co_await group.wait();
+  });
+}
+
+TEST(task_group, one_who_waited_and_was_unwound_leaves_it_to_the_next) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    rn::chan<int> gate(0);
+    std::atomic<int> waiters = 0;
+    rn::task_group group;
+    group.go([](rn::chan<int> until) -> rn::task<> { co_await until.recv(); }, gate);
+    rn::errgroup first;
+    first.go(wait_for, std::ref(group), std::ref(waiters));
+    co_await until([&] { return waiters == 1; });
+    co_await test::let_others_run();
+    first.cancel();
+    gate.close();
+    co_await first.wait();
+    co_await group.wait();
+    EXPECT_EQ(group.live(), 0u);
+  });
+}
+
+TEST(task_group, it_may_outlive_its_runtime) {
+  std::optional<rn::task_group> with_an_error, waited_for;
+  std::vector<std::string> heard;
+  bool started = true;
+  {
+    auto options = rn::runtime_options().on_unobserved_error(
+        [&](const rn::goroutine_error& e) { heard.push_back(rn::detail::what_of(e.error)); });
+    rn::runtime rt(rn::threads(1), options);
+    rt.run([&]() -> rn::task<> {
+      with_an_error.emplace();
+      waited_for.emplace();
+      with_an_error->go([]() -> rn::task<> {
+        test::fail("nobody waits");
+        co_return;
+      });
+      co_await until([&] { return with_an_error->live() == 0; });
+      co_await waited_for->wait();
+    });
+  }
+  started = waited_for->try_go([]() -> rn::task<> { co_return; });
+  with_an_error.reset();
+  waited_for.reset();
+  EXPECT_FALSE(started);
+  EXPECT_EQ(heard, std::vector<std::string>{"nobody waits"});
 }
 
 TEST(task_group, outside_of_a_runtime_it_is_misuse) { EXPECT_THROW(rn::task_group g, rn::misuse_error); }

@@ -48,8 +48,9 @@ struct group_node : cancel_node {
 //   4. A join cannot be cancelled: cancellation reaches the children through the node, and they end.
 class group_core : public goroutine_owner, private group_node {
  public:
-  group_core(runtime_core& runtime, cancel_node& parent, std::size_t limit, bool collect_all)
-      : x_runtime(runtime), x_limit(limit), x_collect_all(collect_all) {
+  // `owner`: who alone may join it; null: whoever comes, one at a time.
+  group_core(runtime_core& runtime, cancel_node& parent, std::size_t limit, bool collect_all, const goroutine* owner)
+      : x_runtime(runtime), x_limit(limit), x_owner(owner), x_collect_all(collect_all) {
     node().attach(parent);
   }
   group_core(const group_core&) = delete;
@@ -121,6 +122,10 @@ class group_core : public goroutine_owner, private group_node {
     return true;
   }
 
+  // Before a join that is asked for. False: it is not for g to join, or another one does.
+  bool claim_join(const goroutine& g) noexcept {
+    return (!x_owner || x_owner == &g) && !x_joined.exchange(true, std::memory_order_relaxed);
+  }
   // The owner joins. True: it must stay suspended, with leaf and stop set; the last child schedules it.
   bool begin_join(goroutine& g, bool stops_if_due) noexcept {
     drop_pending_if_due();
@@ -269,6 +274,7 @@ class group_core : public goroutine_owner, private group_node {
   runtime_core& x_runtime;
   std::atomic<std::size_t> x_left{1};
   const std::size_t x_limit;
+  const goroutine* const x_owner;
   std::size_t x_active = 0;
   fifo x_pending;
   list_head x_waiters;
