@@ -159,8 +159,8 @@ template <class T> class chan {
       return receive_each(std::forward<F>(f));
   }
 
-  /// Sends if that is possible now. Never waits. A T that is handed over as an rvalue, or as rn::moved(x), is moved from
-  /// if it is sent; of anything else the element is a copy.
+  /// Sends if that is possible now. Never waits. A T that is handed over as an rvalue, or as rn::moved(x), is moved
+  /// from if it is sent; of anything else the element is a copy.
   ///
   /// Returns: true if sent. Otherwise value is whole: it would have to wait, or the channel is closed.
   template <class U = T>

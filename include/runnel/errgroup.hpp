@@ -137,8 +137,9 @@ class join_operation : public awaitable_base {
 
  private:
   [[noreturn]] RUNNEL_NOINLINE static void throw_not_its_own() {
-    throw misuse_error("runnel: an errgroup is waited for by the goroutine that made it, a task_group by one at a time: "
-                       "tell the others by an event or a channel");
+    throw misuse_error(
+        "runnel: an errgroup is waited for by the goroutine that made it, a task_group by one at a time: "
+        "tell the others by an event or a channel");
   }
   group_core& x_group;
   bool x_rethrows;

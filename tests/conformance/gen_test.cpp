@@ -245,7 +245,7 @@ TEST_F(general, nobody_is_left_when_a_runtime_has_ended) {
   }
 }
 
-// GEN-15: a plain handler of the pool may not block its thread either.
+// GEN-15. Of plain handlers tests/unit/chan_test.cpp tells.
 TEST_F(general, a_thread_of_the_pool_refuses_to_block) {
   rn::runtime rt(rn::threads(1));
   rn::chan<int> ch(0);

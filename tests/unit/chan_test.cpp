@@ -13,7 +13,9 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -332,6 +334,36 @@ TEST_F(chan, blocking_forms_are_refused_in_a_goroutine) {
     EXPECT_EQ(waiting_receivers(ch), 0u);
     co_return;
   });
+}
+
+// GEN-15: a plain handler may wait for a goroutine that it keeps from running.
+TEST_F(chan, blocking_forms_are_refused_in_a_handler_of_a_context_with_goroutines) {
+  rn::chan<int> ch(1);
+  auto refused = [&] {
+    try {
+      ch.blocking_send(1);
+    } catch (const rn::misuse_error&) {
+      return true;
+    }
+    return false;
+  };
+  std::atomic<int> refusals{0};
+  {
+    boost::asio::thread_pool pool(1);
+    rn::scheduler sched(pool);
+    boost::asio::post(pool, [&] { refusals += refused(); });
+    wait_until([&] { return refusals == 1; });
+  }
+  boost::asio::io_context io, other;
+  rn::scheduler sched(io, rn::threads(1));
+  boost::asio::post(io, [&] { refusals += refused(); });
+  io.run();
+  EXPECT_EQ(refusals, 2);
+  EXPECT_EQ(ch.len(), 0u);
+  boost::asio::post(other, [&] { refusals += refused(); });
+  other.run();
+  EXPECT_EQ(refusals, 2);
+  EXPECT_EQ(ch.len(), 1u);
 }
 
 }  // namespace

@@ -194,7 +194,7 @@ class asio_host_on final : public asio_host {
   }
   boost::asio::any_io_executor get_executor() const override { return x_executor; }
   void go_on(goroutine& g, bool in_handler) noexcept override {
-    if (!in_handler || calling_out::here() || context_has_ended() || !runs_here()) return go_on_later(g);
+    if (!in_handler || calling_out::here() || !runs_here()) return go_on_later(g);
     fifo chain;
     chain.push(&g);
     run_here(chain);
@@ -204,9 +204,9 @@ class asio_host_on final : public asio_host {
   using timer_type = boost::asio::basic_waitable_timer<std::chrono::steady_clock,
                                                        boost::asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
-  // Whether the calling thread is one of the execution context's.
-  bool runs_here() const noexcept {
-    if constexpr (requires { x_executor.running_in_this_thread(); }) return x_executor.running_in_this_thread();
+  bool runs_here() const noexcept override {
+    if constexpr (requires { x_executor.running_in_this_thread(); })
+      return !context_has_ended() && x_executor.running_in_this_thread();
     return false;
   }
   // Calls f(policy()) with the policy of this runtime.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <runnel/detail/chan_core.hpp>
+#include <runnel/detail/pool_thread.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/detail/whole_optional.hpp>
 #include <runnel/error.hpp>
@@ -325,7 +326,7 @@ template <class T> tried<T> try_recv(chan_core* core) {
 template <class Waiter> class blocked_thread : public Waiter {
  public:
   template <class... A> explicit blocked_thread(chan_core* core, A&... args) : Waiter(args...) {
-    if (this_processor())
+    if (is_pool_thread())
       throw misuse_error("runnel: a blocking_ form would block a thread that runs goroutines: co_await the plain form");
     if (!core) throw misuse_error("runnel: a blocking operation on the nil channel would block this thread for ever");
     this->kind = waiter::kind_t::foreign;

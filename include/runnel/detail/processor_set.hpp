@@ -33,6 +33,7 @@ class pump_host {
   virtual std::int64_t now() const noexcept = 0;                      // monotonic, ns
   virtual std::shared_ptr<void> share() noexcept = 0;                 // keeps it alive, ended or not
   virtual bool is_test() const noexcept { return false; }             // one thread, on which everything happens
+  virtual bool runs_here() const noexcept { return false; }           // the calling thread is one of the world's
   virtual void excuse(std::int64_t) noexcept {}                       // so many ns what runs has blocked, rightly
   class asio_world* asio() const noexcept { return x_world; }         // where operations of Asio run, if anywhere
 

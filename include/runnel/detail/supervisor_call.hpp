@@ -5,7 +5,7 @@
 
 #include <runnel/detail/intrusive_list.hpp>
 #include <runnel/detail/park_lock.hpp>
-#include <runnel/detail/processor.hpp>
+#include <runnel/detail/pool_thread.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/error.hpp>
 #include <runnel/otp/child_spec.hpp>
@@ -64,7 +64,7 @@ template <class R> class supervisor_request : public awaitable_base {
 
   /// The same for a plain thread, which it blocks. Throws: misuse_error on a thread that runs goroutines.
   R get() {
-    if (this_processor())
+    if (is_pool_thread())
       throw misuse_error("runnel: get() would block a thread that runs goroutines: co_await the request instead");
     struct blocked : waiter {
       thread_parker parker;
