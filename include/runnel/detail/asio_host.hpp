@@ -8,6 +8,7 @@
 #include <runnel/detail/asio_world.hpp>
 #include <runnel/detail/calling_out.hpp>
 #include <runnel/detail/handler_slot.hpp>
+#include <runnel/detail/pool_thread.hpp>
 #include <runnel/detail/runtime_core.hpp>
 #include <runnel/detail/unwind.hpp>
 #include <runnel/time_point.hpp>
@@ -87,8 +88,17 @@ class asio_host : public pump_host,
         core(*this, *this, asio_host::now(), concurrency, std::move(options)),
         x_deferral(concurrency) {
     set_asio(*this);
+    runs_handlers_here.store(&is_of_any, std::memory_order_relaxed);
   }
   virtual ~asio_host() = default;
+
+  // Whether the calling thread is one of some runtime's world.
+  static bool is_of_any() {
+    std::lock_guard hold(the_runtimes.mutex);
+    for (list_link* at = the_runtimes.runtimes.first(); at != the_runtimes.runtimes.end(); at = at->next)
+      if (runtime_core::of(*at).core.host().runs_here()) return true;
+    return false;
+  }
 
   std::shared_ptr<void> share() noexcept final { return shared_from_this(); }
   void stops_counting(processor& p) noexcept final { core.give_back_reserve(p); }
