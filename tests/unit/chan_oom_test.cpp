@@ -14,6 +14,7 @@
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/select.hpp>
+#include <runnel/sleep.hpp>
 #include <runnel/this_task.hpp>
 #include <runnel/ticker.hpp>
 #include <runnel/with_context.hpp>
@@ -396,5 +397,26 @@ TEST_F(out_of_memory, a_child_of_all_that_first_waits_by_a_select_throws_there) 
     EXPECT_GE(refused, 2);  // a goroutine, and a context for its join
   });
 }
+
+#if RUNNEL_TEST_OPERATOR_NEW
+TEST(out_of_memory_death, a_timer_of_asio_that_gets_none_ends_the_program_with_a_sentence) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto sleeps = [] {
+    rn::runtime rt(rn::threads(1));
+    rt.run([]() -> rn::task<> {
+      for (int n = 0; n < 100; ++n) {
+        auto& watch = allocation_watch::here();
+        watch = {true, false, 0, n};
+        try {
+          co_await rn::with_timeout(std::chrono::hours(1), rn::sleep(std::chrono::microseconds(1)));  // sleeps: a timer
+        } catch (const std::bad_alloc&) {
+        }
+        watch.armed = false;
+      }
+    });
+  };
+  EXPECT_DEATH(sleeps(), "runnel: Asio has no memory for its timer");
+}
+#endif
 
 }  // namespace

@@ -295,7 +295,7 @@ class asio_host_on final : public asio_host {
     run_here(woken);
   }
 
-  void set_timer() noexcept override {
+  void set_timer() noexcept override try {
     std::lock_guard hold(x_mutex);
     if (!x_timer) return;
     std::int64_t at = core.timers.wanted();  // under the mutex: whoever comes last knows the latest
@@ -309,6 +309,8 @@ class asio_host_on final : public asio_host {
     x_armed_for = at;
     x_timer->expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at)));
     x_timer->async_wait(timer_handler{{self(), &x_timer_slot}});
+  } catch (...) {
+    die_without_timer();
   }
   // Where many sleep a wake-up costs more than those whom it wakes: Asio wakes another thread to wait in its place. So
   // one that woke many is followed, from the next on, by a rest. Nobody is later by more than that.

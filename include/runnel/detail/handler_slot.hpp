@@ -3,8 +3,12 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/config.hpp>
+
 #include <atomic>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <new>
 
 namespace runnel::detail {
@@ -51,5 +55,11 @@ struct handler_slot {
   std::atomic<bool> used{false};
   slot_allocator<std::byte> allocator() noexcept { return {memory, sizeof memory, used}; }
 };
+
+// There is no memory to wait for a timer, so that who sleeps, and whoever waits for that, would never go on.
+[[noreturn]] RUNNEL_NOINLINE inline void die_without_timer() noexcept {
+  std::fputs("runnel: Asio has no memory for its timer\n", stderr);
+  std::abort();
+}
 
 }  // namespace runnel::detail
