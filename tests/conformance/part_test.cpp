@@ -116,6 +116,24 @@ TEST(part, it_shrinks_and_grows_up_to_what_it_was_made_with) {
          });
 }
 
+// PART-04: the same resize again makes good what a cancellation came between to.
+TEST(part, a_resize_that_was_cancelled_is_made_good_by_the_next) {
+  world w;
+  in_one(rn::partition_supervisor(rn::partitions(4), shard, std::ref(w)),
+         [&](rn::partition_supervisor& sup) -> rn::task<> {
+           co_await w.tell("3", "die slowly");
+           auto r = co_await rn::as_result(rn::with_timeout(1s, sup.resize(1)));
+           EXPECT_FALSE(r.ok());
+           EXPECT_EQ(sup.partition_count(), 1u) << "what has been done stays";
+           co_await rn::sleep(10s);
+           EXPECT_EQ(sup.count_children().active, 3u) << "it came between to nothing: nothing is tested";
+           EXPECT_EQ(co_await sup.resize(1), 1u);
+           EXPECT_EQ(sup.count_children().active, 1u);
+           EXPECT_EQ(co_await sup.resize(2), 1u);
+           EXPECT_EQ(sup.count_children().active, 2u);
+         });
+}
+
 // PART-01: one that is started again begins with all of its partitions, and keys go to all of them.
 TEST(part, how_many_have_keys_is_forgotten_with_the_run) {
   rn::test::run([]() -> rn::task<> {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // SUP: automatic shutdown, and what is asked of a supervisor while it runs, by rule number, in virtual time.
+#include <runnel/as_result.hpp>
+#include <runnel/async.hpp>
 #include <runnel/otp/supervisor.hpp>
 #include <support/supervised.hpp>
 
@@ -7,6 +9,7 @@
 
 #include <chrono>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -266,6 +269,28 @@ TEST(sup, it_may_be_run_again_with_its_first_children) {
       });
       EXPECT_EQ(w.take(), "+a +b +c +d -d -c -b -a");
     }
+  });
+}
+
+// SUP-29: a start fails in the moment in which the supervisor is cancelled. The next run knows nothing of that.
+TEST(sup, an_error_that_the_end_of_a_run_overtakes_is_not_told_to_a_caller_in_the_next) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    rn::supervisor sup = abc(w, rn::one_for_one);
+    {
+      auto run = rn::async([&]() -> rn::task<> { co_await sup.run(); });
+      co_await rn::test::wait_idle();
+      auto fails = [&run]() -> rn::task<> {
+        run.cancel();
+        throw std::runtime_error("of the first run");
+        co_return;
+      };
+      EXPECT_EQ(co_await sup.start_child("x", rn::wait_ready(rn::infinite), fails), child_outcome::not_running);
+      (void)co_await rn::as_result(run.await());
+    }
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      EXPECT_EQ(co_await sup.start_child("d", obey, std::ref(w), std::string("d")), child_outcome::ok);
+    });
   });
 }
 

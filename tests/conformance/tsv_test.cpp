@@ -146,7 +146,7 @@ TEST(tsv, beyond_max_children_a_task_is_refused_and_a_place_is_free_when_its_tas
   });
 }
 // The same under many schedules, also where the supervisor has yet to hear of the end. PR-09: what an end frees is free
-// when it is told.
+// when it is told. TSV-06: nor is it counted or listed any more.
 TEST(tsv, who_has_heard_of_an_end_can_have_the_place) {
   auto body = []() -> rn::task<> {
     rn::task_supervisor sup(rn::max_children(1));
@@ -154,6 +154,7 @@ TEST(tsv, who_has_heard_of_an_end_can_have_the_place) {
       for (int i = 0; i < 4; ++i) {
         auto t = co_await sup.async([](int n) { return n; }, i);
         (void)co_await t.await();
+        if (sup.count() != 0 || !sup.children().empty()) throw std::logic_error("it is still counted");
       }
     });
   };

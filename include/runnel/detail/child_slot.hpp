@@ -15,6 +15,7 @@
 #include <runnel/otp/supervision.hpp>
 #include <runnel/sync/backoff.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -104,6 +105,7 @@ class child_slot final : public task_keeper, public event_link, public order_lin
   }
   // Before who awaits it can ask for another one. The owner has time until it is asked, or hears of the end.
   void task_leaves() noexcept override {
+    left.store(true, std::memory_order_relaxed);
     std::lock_guard hold(x_mail.lock);
     put(leaves);
   }
@@ -189,7 +191,12 @@ class child_slot final : public task_keeper, public event_link, public order_lin
   child_state state = child_state::idle;
   std::uint64_t start_number = 0;
   std::uint64_t number = 0;  // of the child, among those without an id
-  bool leaving = false;      // it is a task that has ended, or is about to: its place is free
+  // It is a task that has ended, or is about to. Two flags: who has heard of the end does not count it any more, but
+  // its place is given back by the owner.
+  //   left: set by the task, read by who lists and counts. relaxed: who has heard of the end hears of this by that.
+  //   leaving: of its place, set when the owner hears of it.
+  std::atomic<bool> left{false};
+  bool leaving = false;
   std::size_t restarts = 0;
   std::exception_ptr last_error;
 

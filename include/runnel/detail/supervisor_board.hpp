@@ -13,6 +13,7 @@
 #include <runnel/otp/supervision.hpp>
 #include <runnel/waiter.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -131,7 +132,9 @@ class supervisor_board {
   static bool has_goroutine(child_state s) noexcept {
     return s == child_state::starting || s == child_state::running || s == child_state::stopping;
   }
-  static bool is_active(const child_slot& s) noexcept { return has_goroutine(s.state) && !s.leaving; }
+  static bool is_active(const child_slot& s) noexcept {
+    return has_goroutine(s.state) && !s.left.load(std::memory_order_relaxed);
+  }
 
   // ---- for the owner, who alone writes x_phase, and so reads it as it likes
 

@@ -309,6 +309,7 @@ class supervisor_core final : public supervisor_restarts {
       show(s, child_state::idle);
     }
     begin_round(whole(), work::stop);
+    x_call_error = nullptr;  // of that call: not for one of the next run
     if (supervisor_call* c = std::exchange(x_call, nullptr)) c->settle(child_outcome::not_running);
     refuse_calls();  // those that came before: a child that is to end may wait for one
   }

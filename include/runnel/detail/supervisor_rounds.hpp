@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <source_location>
+#include <string>
 #include <utility>
 
 namespace runnel::detail {
@@ -192,8 +193,10 @@ class supervisor_rounds : public supervisor_board {
   }
   static void report_stuck(child_slot& s) noexcept {
     if (std::exchange(s.reported, true)) return;
-    std::fprintf(stderr, "runnel: %s has not ended 5 s after it was killed, and its supervisor waits for it (%s)\n",
-                 s.spec->name().c_str(), started_at(s.spec->where).c_str());
+    const std::string& id = s.spec->id;  // not name(), which may throw
+    std::fprintf(stderr, "runnel: %s%s%s has not ended 5 s after it was killed, and its supervisor waits for it (%s)\n",
+                 id.empty() ? "a child without an id" : "child \"", id.c_str(), id.empty() ? "" : "\"",
+                 started_at(s.spec->where).c_str());
   }
   // From above, by the tree. Those that are being stopped have no more time.
   void all_are_killed() noexcept {

@@ -140,6 +140,7 @@ class dynamic_supervisor : public dynamic_supervisor_ref {
 
   /// For the layers above: what a supervisor above this one calls.
   auto as_child() && {
+    detail::usable(x_core);
     return [core = std::move(x_core)] { return detail::run_supervisor(core); };
   }
 

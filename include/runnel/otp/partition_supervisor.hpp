@@ -130,7 +130,7 @@ class partition_supervisor_ref {
   ///
   /// Returns: how many there were. Throws: misuse_error for more than it was made with; child_start_error if one does
   /// not start: those before it are started, and have keys.
-  /// Cancel-safety: what has been done stays.
+  /// Cancel-safety: what has been done stays; the same resize again does the rest.
   [[nodiscard("co_await it")]] task<std::size_t> resize(std::size_t n) {
     if (n > x_state->all)
       throw misuse_error("runnel: a partition_supervisor cannot have more partitions than it was made with");
@@ -156,7 +156,8 @@ class partition_supervisor_ref {
       const std::uint64_t ends = state->ends.load(std::memory_order_seq_cst);
       bool runs = true;
       if (n < before) state->active.store(n, std::memory_order_seq_cst);
-      for (std::size_t i = before; runs && i > n; --i) {
+      // From the last on: a resize that was cancelled may have left some running that have no keys.
+      for (std::size_t i = state->all; runs && i > n; --i) {
         child_outcome stopped = co_await children.terminate_child(std::to_string(i - 1));
         runs = stopped != child_outcome::not_running;
       }

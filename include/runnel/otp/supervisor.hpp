@@ -325,6 +325,7 @@ class supervisor : public supervisor_ref {
       : supervisor(std::make_shared<detail::supervisor_core>(options)) {}
   void add(std::shared_ptr<const detail::child_spec> spec) { detail::usable(x_core)->add(std::move(spec)); }
   auto as_child() && {
+    detail::usable(x_core);
     return [core = std::move(x_core)] { return detail::run_supervisor(core); };
   }
 

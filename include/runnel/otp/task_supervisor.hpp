@@ -253,6 +253,7 @@ class task_supervisor : public task_supervisor_ref {
 
   /// For the layers above: what a supervisor above this one calls.
   auto as_child() && {
+    detail::usable(x_core);
     return [core = std::move(x_core)] { return detail::run_supervisor(core); };
   }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // supervisor: under many schedules, disturbed at each place, from other threads, for long; and as a program.
+#include <runnel/adopt.hpp>
 #include <runnel/all.hpp>
 #include <runnel/as_result.hpp>
 #include <runnel/async.hpp>
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/errgroup.hpp>
+#include <runnel/otp/dynamic_supervisor.hpp>
+#include <runnel/otp/partition_supervisor.hpp>
 #include <runnel/otp/supervisor.hpp>
+#include <runnel/otp/task_supervisor.hpp>
 #include <runnel/run.hpp>
 #include <runnel/runtime.hpp>
 #include <runnel/sleep.hpp>
@@ -14,12 +18,15 @@
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
 #include <support/counted.hpp>
+#include <support/failing_allocations.hpp>
+#include <support/never_mind.hpp>
 #include <support/supervised.hpp>
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <chrono>
+#include <coroutine>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -282,6 +289,20 @@ TEST(supervisor, one_that_was_moved_from_is_refused) {
   EXPECT_THROW(from.child("x", [] {}), rn::misuse_error);  // NOLINT: that is what is tested
   EXPECT_THROW((void)from.run(), rn::misuse_error);
   to.child("x", [] {});
+}
+TEST(supervisor, one_that_was_moved_from_is_refused_as_a_child) {
+  rn::supervisor outer(rn::one_for_one), plain(rn::one_for_one);
+  rn::dynamic_supervisor dynamic;
+  rn::task_supervisor tasks;
+  rn::partition_supervisor shards(rn::partitions(2), [](std::size_t) {});
+  auto twice = [&outer](const std::string& id, auto& sup) {
+    outer.child(id, std::move(sup));
+    EXPECT_THROW(outer.child(id + " again", std::move(sup)), rn::misuse_error) << id;  // NOLINT: the same
+  };
+  twice("plain", plain);
+  twice("dynamic", dynamic);
+  twice("tasks", tasks);
+  twice("shards", shards);
 }
 
 // ---- On threads ----
@@ -558,6 +579,37 @@ TEST(supervisor, a_kill_from_above_as_the_grace_time_ends_is_not_told_as_a_child
   testing::internal::CaptureStderr();
   rn::test::explore(500, body);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+// The report needs no memory: each allocation that is made about then fails in turn.
+TEST(supervisor, a_child_that_does_not_end_is_reported_without_memory_too) {
+  testing::internal::CaptureStderr();
+  allocation_watch& watch = allocation_watch::here();
+  bool failed = true;
+  for (int at = 0; failed && at < 20; ++at)
+    rn::test::run([&]() -> rn::task<> {
+      std::coroutine_handle<> stuck;
+      auto ignores = [](std::coroutine_handle<>& h) -> rn::task<> { co_await rn::adopt(never_mind(h)); };
+      rn::supervisor sup(rn::one_for_one);
+      sup.child("one with a rather long name", rn::shutdown(rn::kill), ignores, std::ref(stuck));
+      auto run = rn::async([&]() -> rn::task<> { co_await sup.run(); });
+      co_await rn::test::wait_idle();
+      run.cancel();
+      co_await rn::sleep(4999ms);
+      // The scheduler keeps a record of its steps. When that has just grown it has room for what follows.
+      for (int i = 0; i < 1000; ++i) co_await rn::yield();
+      watch = {true, false, 0, -1};
+      for (int i = 0; watch.seen == 0 && i < 10'000; ++i) co_await rn::yield();
+      watch = {true, false, 0, at};
+      co_await rn::sleep(2ms);
+      watch.armed = false;
+      failed = watch.failed;
+      stuck.resume();
+      (void)co_await rn::as_result(run.await());
+    });
+  std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("runnel: child \"one with a rather long name\" has not ended 5 s after it"), std::string::npos)
+      << said;
 }
 
 }  // namespace
