@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // PART: partition supervisors, by rule number, in virtual time.
 #include <runnel/all.hpp>
+#include <runnel/async.hpp>
 #include <runnel/otp/partition_supervisor.hpp>
 #include <runnel/otp/supervisor.hpp>
+#include <runnel/this_task.hpp>
 #include <support/supervised.hpp>
 
 #include <gtest/gtest.h>
@@ -57,6 +59,9 @@ TEST(part, there_are_n_children_with_the_numbers_as_ids) {
   EXPECT_EQ(w.starts["1"], 6);
   EXPECT_EQ(misuse([] { rn::partitions none(0); }), "runnel: partitions(n) takes 1 to 65,536");
   EXPECT_EQ(misuse([] { rn::partitions many(65'537); }), "runnel: partitions(n) takes 1 to 65,536");
+  EXPECT_EQ(misuse([] { rn::partition_supervisor(rn::partitions(2), rn::temporary, [](std::size_t) {}); }),
+            "runnel: the partitions of a partition_supervisor are not temporary: one that has ended could not be "
+            "started by resize; make them permanent or transient");
 }
 
 // PART-02
@@ -176,6 +181,42 @@ TEST(part, a_resize_and_a_restart_agree) {
     });
   };
   EXPECT_NO_THROW(rn::test::explore(500, body));
+}
+
+// PART-01, PART-04: a run that does not begin, for another is under way or its context is done, gives no keys.
+TEST(part, a_run_that_does_not_begin_changes_nothing) {
+  world w;
+  in_one(rn::partition_supervisor(rn::partitions(4), shard, std::ref(w)),
+         [&](rn::partition_supervisor& sup) -> rn::task<> {
+           (void)co_await sup.resize(2);
+           auto r = co_await rn::as_result(rn::with_timeout(0ns, sup.run()));
+           EXPECT_FALSE(r.ok());
+           EXPECT_EQ(sup.partition_count(), 2u);
+           auto second = co_await rn::as_result(sup.run());
+           EXPECT_TRUE(as<rn::misuse_error>(second.error()));
+           EXPECT_EQ(sup.partition_count(), 2u);
+           EXPECT_EQ(sup.count_children().active, 2u);
+         });
+}
+// PART-01, PART-04, under many schedules: a resize in a run that begins as soon as the one before has ended.
+TEST(part, the_end_of_a_run_does_not_give_keys_in_the_next) {
+  auto body = []() -> rn::task<> {
+    auto rests = [](std::size_t) -> rn::task<> { co_await rn::done(); };
+    rn::partition_supervisor shards(rn::partitions(3), rests);
+    auto first = rn::async([&]() -> rn::task<> { co_await shards.run(); });
+    auto second = rn::async([&]() -> rn::task<> {
+      while (shards.is_running()) co_await rn::yield();
+      co_await shards.run();
+    });
+    first.cancel();
+    (void)co_await shards.resize(1);
+    while (!first.done()) co_await rn::yield();
+    for (int i = 0; i < 20; ++i) co_await rn::yield();
+    if (shards.is_running() && shards.partition_count() != shards.count_children().active)
+      throw std::logic_error("they differ");
+    second.cancel();
+  };
+  EXPECT_NO_THROW(rn::test::explore(300, body));
 }
 
 // PART-01, PART-05

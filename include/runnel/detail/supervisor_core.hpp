@@ -76,10 +76,7 @@ class supervisor_core final : public supervisor_restarts {
       if (x_tell_ready) x_values = bind_value<ready_key>(x_values ? x_values.get() : x_outer->values(), nullptr);
       for (const auto& spec : x_specs) append(spec);
     } catch (...) {
-      remove_all();
-      forget_above();
-      enter_phase(phase::ended);
-      refuse_calls();
+      leave_run();
       throw;
     }
     x_round = round::initial;
@@ -110,13 +107,9 @@ class supervisor_core final : public supervisor_restarts {
     x_scope->unlist_hook(x_on_kill);
     x_scope->detach();
     x_scope.reset();
-    remove_all();
-    forget_above();
     bool due = x_outer->due();
     end_t how = std::exchange(x_end, end_t());
-    x_outer = nullptr;
-    enter_phase(phase::ended);
-    refuse_calls();
+    leave_run();
     using kind = end_t::kind_t;
     if (how.kind == kind::start_failed) throw child_start_error(how.spec->id, how.error);
     if (how.kind == kind::gave_up) throw restart_limit_error(how.spec->id, how.error, x_window.reasons());
@@ -313,9 +306,15 @@ class supervisor_core final : public supervisor_restarts {
     if (supervisor_call* c = std::exchange(x_call, nullptr)) c->settle(child_outcome::not_running);
     refuse_calls();  // those that came before: a child that is to end may wait for one
   }
-  void forget_above() noexcept {
+  // No child has a goroutine.
+  void leave_run() noexcept {
+    remove_all();
     x_tell_ready.reset();
     x_values.reset();
+    x_outer = nullptr;
+    if (x_options.listener) x_options.listener->run_ends();  // before another one can begin
+    enter_phase(phase::ended);
+    refuse_calls();
   }
 
   std::vector<std::shared_ptr<const child_spec>> x_specs;

@@ -25,6 +25,14 @@ namespace runnel::detail {
 enum class restart_strategy : std::uint8_t { one, all, rest };
 enum class auto_stop : std::uint8_t { never, any, all };
 
+// Hears of the end of each run when nothing of it is left, and no other can have begun. In the owner; it must not wait.
+struct run_listener {
+  virtual void run_ends() noexcept = 0;
+
+ protected:
+  ~run_listener() = default;
+};
+
 struct supervisor_options {
   restart_strategy strategy = restart_strategy::one;
   auto_stop when_significant = auto_stop::never;
@@ -32,6 +40,7 @@ struct supervisor_options {
   std::int64_t window_ns = 5'000'000'000;
   std::size_t max_children = SIZE_MAX;
   std::shared_ptr<const error_handler> on_error;  // of children; null: the runtime's
+  std::shared_ptr<run_listener> listener;         // null: nobody
   bool dynamic = false;  // children have no ids, are stopped together, and are not kept when they have ended
 };
 

@@ -63,7 +63,7 @@ void finish_partition(child_spec& spec, std::size_t index, const O&, const Rest&
 
 // A run begins with all partitions, so its end gives the next one's keys to all of them. A resize that an end comes
 // between to finds that another run counts, and begins anew.
-struct partition_state {
+struct partition_state final : run_listener {
   // What keys are divided by. Written by resize(), under `resizing`, and by the end of a run; read anywhere. relaxed:
   // it publishes nothing, for who is given a partition finds it as it finds any child.
   std::atomic<std::size_t> active;
@@ -73,31 +73,11 @@ struct partition_state {
   const std::size_t all;
   mutex resizing;
   explicit partition_state(std::size_t n) noexcept : active(n), all(n) {}
-  void run_ends() noexcept {
+  void run_ends() noexcept override {
     active.store(all, std::memory_order_seq_cst);
     ends.fetch_add(1, std::memory_order_seq_cst);
   }
 };
-
-// Runs the supervisor of the partitions.
-inline task<> run_partitions(std::shared_ptr<partition_state> state, task<> run) {
-  struct at_end {
-    partition_state& state;
-    bool has_run = true;
-    explicit at_end(partition_state& s) noexcept : state(s) {}
-    at_end(const at_end&) = delete;
-    at_end& operator=(const at_end&) = delete;
-    ~at_end() {
-      if (has_run) state.run_ends();
-    }
-  } end(*state);
-  try {
-    co_await std::move(run);
-  } catch (const misuse_error&) {  // another one is under way
-    end.has_run = false;
-    throw;
-  }
-}
 
 }  // namespace detail
 
@@ -143,9 +123,8 @@ class partition_supervisor_ref {
   bool is_running() const noexcept { return x_children.is_running(); }
 
  protected:
-  partition_supervisor_ref(supervisor_ref children, std::size_t n)
-      : x_children(std::move(children)), x_state(std::make_shared<detail::partition_state>(n)) {}
-  const std::shared_ptr<detail::partition_state>& shared() const noexcept { return x_state; }
+  partition_supervisor_ref(supervisor_ref children, std::shared_ptr<detail::partition_state> state)
+      : x_children(std::move(children)), x_state(std::move(state)) {}
 
  private:
   static task<std::size_t> resize_to(std::shared_ptr<detail::partition_state> state, supervisor_ref children,
@@ -188,34 +167,37 @@ class partition_supervisor_ref {
 /// Contract: SEMANTICS.md PART-01 to PART-05.
 class partition_supervisor : public partition_supervisor_ref {
  public:
-  /// Throws: misuse_error as of supervisor::child; bad_alloc, and what copying the callable and its arguments throws.
+  /// Throws: misuse_error as of supervisor::child, and for rn::temporary; bad_alloc, and what copying the callable and
+  /// its arguments throws.
   template <class... A>
   explicit partition_supervisor(const partitions& n, const A&... options_f_args)
-      : partition_supervisor(make(n, options_f_args...), n.count()) {}
+      : partition_supervisor(std::make_shared<detail::partition_state>(n.count()), n, options_f_args...) {}
   partition_supervisor(partition_supervisor&&) noexcept = default;
   partition_supervisor& operator=(partition_supervisor&&) noexcept = default;
 
   /// As supervisor::run.
-  [[nodiscard("co_await it: run() alone starts nothing")]] task<> run() {
-    return detail::run_partitions(shared(), x_supervisor.run());
-  }
+  [[nodiscard("co_await it: run() alone starts nothing")]] task<> run() { return x_supervisor.run(); }
   [[nodiscard("co_await it")]] task<> operator()() { return run(); }
 
   /// A handle for others.
   partition_supervisor_ref ref() const noexcept { return *this; }
   /// For the layers above.
-  auto as_child() && {
-    return
-        [state = shared(), run = std::move(x_supervisor).as_child()] { return detail::run_partitions(state, run()); };
-  }
+  auto as_child() && { return std::move(x_supervisor).as_child(); }
 
  private:
-  partition_supervisor(supervisor s, std::size_t n)
-      : partition_supervisor_ref(s.ref(), n), x_supervisor(std::move(s)) {}
+  using state_ptr = std::shared_ptr<detail::partition_state>;
 
-  template <class... A> static supervisor make(const partitions& n, const A&... options_f_args) {
+  template <class... A>
+  partition_supervisor(const state_ptr& state, const partitions& n, const A&... options_f_args)
+      : partition_supervisor(make(state, n, options_f_args...), state) {}
+  partition_supervisor(supervisor s, const state_ptr& state)
+      : partition_supervisor_ref(s.ref(), state), x_supervisor(std::move(s)) {}
+
+  template <class... A>
+  static supervisor make(const state_ptr& state, const partitions& n, const A&... options_f_args) {
     static_assert((!std::is_same_v<A, auto_shutdown> && ...), "a partition_supervisor has no auto_shutdown");
     detail::supervisor_options options;
+    options.listener = state;
     (take(options, options_f_args), ...);
     supervisor sup(options);
     for (std::size_t i = 0; i < n.count(); ++i) {
@@ -223,6 +205,10 @@ class partition_supervisor : public partition_supervisor_ref {
       spec->id = std::to_string(i);
       spec->where = n.where();
       detail::finish_partition(*spec, i, options_f_args...);
+      if (spec->restart == temporary)
+        throw misuse_error(
+            "runnel: the partitions of a partition_supervisor are not temporary: one that has ended could "
+            "not be started by resize; make them permanent or transient");
       sup.add(std::move(spec));
     }
     return sup;
