@@ -28,7 +28,8 @@ namespace runnel {
 /// `co_await std::move(t)`, or by what shutdown returns.
 ///
 /// Dropping the handle of a task that has not ended cancels the task. Its scope joins it all the same: see async.
-/// An error that nobody takes goes to the runtime's on_unobserved_error hook.
+/// An error that nobody takes goes to the on_unobserved_error hook of the runtime on whose thread the last use of the
+/// task dies; on a plain thread it is printed.
 ///
 /// Thread-safety: one owner, which may be another goroutine than the one that called async. Lifetime: it is moved, not
 /// copied.

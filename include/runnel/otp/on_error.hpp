@@ -13,9 +13,10 @@
 namespace runnel {
 
 /// An option of a task_supervisor: f(const goroutine_error&) hears of the errors that nobody waits for: those of what
-/// start_child has started, also where it is started again, and those of tasks whose handle is gone. By default they go
-/// to the runtime's on_unobserved_error hook. On any thread that runs goroutines, by many at once; it must not wait.
-/// What it throws is printed. Throws: misuse_error for an empty function; bad_alloc.
+/// start_child has started, also where it is started again, and those of tasks whose handle is gone. Without it the
+/// first go to the on_unobserved_error hook of the supervisor's runtime; the others to that of the runtime on whose
+/// thread the last use of the task dies, and on a plain thread to stderr. It is called on those threads, by many at
+/// once; it must not wait. What it throws is printed. Throws: misuse_error for an empty function; bad_alloc.
 class on_error {
  public:
   explicit on_error(std::function<void(const goroutine_error&)> f) {
