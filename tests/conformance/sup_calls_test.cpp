@@ -112,6 +112,25 @@ TEST(sup, a_child_may_say_that_it_is_not_to_be_restarted_or_that_all_is_to_end) 
     });
 }
 
+// SUP-C06, SUP-06: also of one that returns before it is ready, and so is passed over.
+TEST(sup, a_child_that_is_not_ready_may_say_that_all_is_to_end) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    auto stops = [] { return rn::child_end::stop_supervisor; };
+    rn::supervisor first(rn::one_for_one);
+    first.child("x", rn::wait_ready(1s), stops).child("y", obey, std::ref(w), std::string("y"));
+    auto r = co_await rn::as_result(rn::with_timeout(1min, first.run()));
+    EXPECT_TRUE(r.ok());
+    EXPECT_EQ(w.take(), "+y -y");
+    rn::supervisor asked(rn::one_for_one);
+    co_await while_it_runs(asked, [&]() -> rn::task<> {
+      EXPECT_EQ(co_await asked.start_child("x", rn::wait_ready(1s), stops), child_outcome::ignored);
+      co_await rn::test::wait_idle();
+      EXPECT_FALSE(asked.is_running());
+    });
+  });
+}
+
 // ---- While it runs ----
 
 // SUP-29

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <stdexcept>
@@ -391,6 +392,37 @@ TEST(sup, pauses_between_restarts_grow_and_start_anew_when_it_has_run_well) {
   });
 }
 
+// SUP-C04: whoever has ended that run.
+TEST(sup, pauses_start_anew_also_when_a_sibling_or_a_request_has_ended_a_long_run) {
+  rn::test::run([]() -> rn::task<> {
+    world w;
+    rn::supervisor sup(rn::one_for_all, rn::max_restarts::unlimited());
+    sup.child("x", rn::backoff(1s, 8s, 0), obey, std::ref(w), std::string("x"))
+        .child("y", obey, std::ref(w), std::string("y"));
+    auto fails_and_waits = [&](std::chrono::seconds pause) -> rn::task<> {
+      co_await w.tell("x", "throw");
+      co_await rn::sleep(pause - 1ms);
+      EXPECT_EQ(states(sup), "x:restarting y:restarting") << pause.count();
+      co_await rn::sleep(1ms);
+      co_await rn::test::wait_idle();
+      EXPECT_EQ(states(sup), "x:running y:running") << pause.count();
+    };
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      co_await fails_and_waits(1s);
+      co_await fails_and_waits(2s);
+      co_await w.tell("y", "throw");
+      co_await fails_and_waits(4s);  // it had not run for long
+      co_await rn::sleep(8s);
+      co_await w.tell("y", "throw");
+      co_await fails_and_waits(1s);
+      co_await fails_and_waits(2s);
+      (void)co_await sup.terminate_child("x");
+      (void)co_await sup.restart_child("x");
+      co_await fails_and_waits(1s);
+    });
+  });
+}
+
 // SUP-C04, GEN-19
 TEST(sup, the_jitter_of_a_pause_is_decided_by_the_seed) {
   auto took = [](std::uint64_t seed) {
@@ -523,6 +555,51 @@ TEST(sup, what_a_child_returns_by_itself_counts_during_a_restart_too) {
       EXPECT_EQ(r.ok(), end == rn::child_end::stop_supervisor);
       EXPECT_EQ(starts, 1);
     });
+}
+// SUP-C06: nor is one that has said so before started again with its siblings. A request starts it, and then it is as
+// the others.
+TEST(sup, one_that_is_not_to_be_restarted_is_not_when_a_sibling_fails) {
+  for (auto strategy : {rn::one_for_all, rn::rest_for_one})
+    rn::test::run([&]() -> rn::task<> {
+      world w;
+      auto f = [](world& in) -> rn::task<rn::child_end> {
+        auto order = co_await in.to("x").recv();
+        co_return order == "for good" ? rn::child_end::do_not_restart : rn::child_end::done;
+      };
+      rn::supervisor sup(strategy);
+      sup.child("a", obey, std::ref(w), std::string("a")).child("x", rn::transient, f, std::ref(w));
+      co_await while_it_runs(sup, [&]() -> rn::task<> {
+        co_await w.tell("x", "for good");
+        EXPECT_EQ(states(sup), "a:running x:idle");
+        co_await w.tell("a", "throw");
+        EXPECT_EQ(states(sup), "a:running x:idle");
+        EXPECT_EQ(co_await sup.restart_child("x"), child_outcome::ok);
+        co_await w.tell("x", "return");
+        EXPECT_EQ(states(sup), "a:running x:idle");
+        co_await w.tell("a", "throw");
+        EXPECT_EQ(states(sup), "a:running x:running");
+      });
+    });
+}
+
+// SUP-11, SUP-19: it is the end of a supervisor that is orderly when it gives up, not that of a worker that hears of it.
+TEST(sup, a_worker_that_fails_with_the_error_of_a_supervisor_has_failed) {
+  auto fails = [](int& starts) -> rn::task<> {
+    if (++starts > 1) co_await rn::sleep(1h);
+    throw rn::child_start_error("of another", std::make_exception_ptr(std::runtime_error("no connection")));
+  };
+  rn::test::run([&]() -> rn::task<> {
+    int of_worker = 0, of_subtree = 0;
+    rn::supervisor sup(rn::one_for_one);
+    sup.child("worker", rn::transient, fails, std::ref(of_worker))
+        .child("tree", rn::transient, rn::subtree, fails, std::ref(of_subtree));
+    co_await while_it_runs(sup, [&]() -> rn::task<> {
+      EXPECT_EQ(states(sup), "worker:running tree:idle");
+      co_return;
+    });
+    EXPECT_EQ(of_worker, 2);
+    EXPECT_EQ(of_subtree, 1);
+  });
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ inline std::exception_ptr start_error_of(const std::string& id, const std::excep
 } catch (...) {
   return std::current_exception();
 }
-// The supervisor below has given up, which for this one is an orderly end (SUP-19).
+// Of a child that is a supervisor: it has given up, which for the one above is an orderly end (SUP-19).
 inline bool is_orderly(const std::exception_ptr& error) noexcept {
   try {
     std::rethrow_exception(error);

@@ -174,7 +174,8 @@ class supervisor_core final : public supervisor_restarts {
     if (s.unwound) error = canceled_cause();
     if (error) show_error(s, error);
     bool stops = !error && s.verdict == child_end::stop_supervisor;
-    bool again = s.spec->restart == permanent || (s.spec->restart == transient && error && !is_orderly(error));
+    bool orderly = !error || (s.spec->is_supervisor && is_orderly(error));
+    bool again = s.spec->restart == permanent || (s.spec->restart == transient && !orderly);
     if (!error && s.verdict != child_end::done) again = false;
     if (error && (!again || x_options.on_error)) tell(error, s.spec->where);
     if (again) return restart(s, std::move(error));
@@ -229,6 +230,7 @@ class supervisor_core final : public supervisor_restarts {
       case supervisor_call::kind_t::restart:
         if (!s || s->state != child_state::idle) return c->settle(why_not(s)), true;
         s->start_next = true;
+        if (s->pause) s->pause->reset();
         begin_call(*c, *s, work::start);
         break;
       case supervisor_call::kind_t::terminate:

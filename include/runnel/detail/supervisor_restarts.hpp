@@ -54,7 +54,7 @@ class supervisor_restarts : public supervisor_rounds {
   void restart(child_slot& s, std::exception_ptr error) noexcept {
     if (!count_restart(s, error)) return;
     show(s, child_state::restarting);
-    if (s.pause && x_runtime->core.now() - s.started_at >= s.pause->max().count()) s.pause->reset();
+    forgive(s);
     if (is_group()) {
       for_siblings(s, [&](child_slot& other) { take_down(other); });
       x_round = round::restart;
@@ -64,7 +64,10 @@ class supervisor_restarts : public supervisor_rounds {
   }
   // With its sibling; to be started again with it.
   void take_down(child_slot& s) noexcept {
-    if (s.state == child_state::idle) return show(s, child_state::restarting);
+    if (s.state == child_state::idle) {
+      if (s.verdict == child_end::do_not_restart) return;  // as its last end; a launch forgets it
+      return show(s, child_state::restarting);
+    }
     if (s.state != child_state::running) return;
     s.stop_next = true;
     s.start_again = s.spec->restart != temporary;

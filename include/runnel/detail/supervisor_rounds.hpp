@@ -115,7 +115,13 @@ class supervisor_rounds : public supervisor_board {
     show(s, child_state::running);
   }
 
+  // After a run as long as its longest pause its pauses begin anew.
+  void forgive(child_slot& s) noexcept {
+    if (s.pause && x_runtime->core.now() - s.started_at >= s.pause->max().count()) s.pause->reset();
+  }
+
   void begin_stop(child_slot& s) noexcept {
+    if (s.exited || s.state == child_state::running) forgive(s);
     if (s.exited) {  // by itself, before
       s.exited = false;
       unlink(static_cast<todo_link*>(&s));
@@ -164,7 +170,10 @@ class supervisor_rounds : public supervisor_board {
       std::exception_ptr error = std::exchange(s.error, nullptr);
       if (s.unwound && !x_scope->killed()) error = canceled_cause();  // by itself; else from above, and so are all
       if (error) return start_failed(s, std::move(error));
-      if (!s.unwound) start_ignored();
+      if (!s.unwound) {
+        x_stop_asked = x_stop_asked || s.verdict == child_end::stop_supervisor;
+        start_ignored();
+      }
       return put_down(s);
     }
     s.exited = true;
@@ -225,7 +234,7 @@ class supervisor_rounds : public supervisor_board {
   context_values x_values;             // for those without a handshake; null: those of x_scope
   list_head x_todo;                    // slots that have exited, or are due
   child_slot* x_starting = nullptr;    // of which the round waits for `ready`
-  bool x_stop_asked = false;           // by a child that ended by itself while a round was under way
+  bool x_stop_asked = false;           // by a child that ended by itself during a round
   work x_work = work::none;
 
  private:

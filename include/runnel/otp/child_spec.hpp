@@ -96,15 +96,15 @@ struct significant_t {
 };
 inline constexpr significant_t significant{};
 
-/// An option for a child that is a function that runs a supervisor: it counts as one, and is waited for without a limit
-/// when it is stopped.
+/// An option for a child that is a function that runs a supervisor: it counts as one, is waited for without a limit
+/// when it is stopped, and a supervisor_error that it ends with is an orderly end.
 struct subtree_t {
   explicit constexpr subtree_t() noexcept = default;
 };
 inline constexpr subtree_t subtree{};
 
-/// What a child may return to have a say in what comes next: done, as any return; not to be started again, also if it
-/// is permanent; or that its supervisor is to stop.
+/// What a child may return to have a say in what comes next: done, as any return; not to be started again but by
+/// request, also if it is permanent; or that its supervisor is to stop.
 enum class child_end : std::uint8_t { done, do_not_restart, stop_supervisor };
 
 namespace detail {

@@ -57,8 +57,9 @@ struct restart_reason {
   std::chrono::steady_clock::time_point at;  // on the runtime's clock
 };
 
-/// What run() of a supervisor throws when it ends because of a child. For the supervisor above it is an orderly end:
-/// only a permanent child that ends so is started again (SUP-19).
+/// What run() of a supervisor throws when it ends because of a child. For the supervisor above it is an orderly end: a
+/// supervisor, or an rn::subtree, that ends so is started again only if it is permanent (SUP-19). Of any other child it
+/// is an error as any.
 class RUNNEL_SHARED supervisor_error : public std::runtime_error {
  public:
   /// The child.
