@@ -79,7 +79,7 @@ template <class Source, class F> class result_stream {
  public:
   using item = typename state::item;
 
-  explicit result_stream(state* s) noexcept : x_state(s) {}
+  explicit result_stream(detail::stream_owner<Source, F> s) noexcept : x_state(std::move(s)) {}
   result_stream(result_stream&& other) noexcept : x_state(std::move(other.x_state)) {}
   result_stream& operator=(result_stream&&) = delete;
 
@@ -88,7 +88,8 @@ template <class Source, class F> class result_stream {
   /// Pulls inputs and starts their tasks as long as there is room, and then delivers what has ended.
   /// Suspends: until there is one. Cancel-safety: a cancelled next() loses nothing, and the tasks go on.
   /// Throws: deadline_exceeded for a task whose time was up, without kill_on_timeout; what pulling an input throws;
-  /// bad_alloc. All tasks have been cancelled and have ended then, and the stream is at its end.
+  /// bad_alloc. All tasks have been cancelled and have ended then, and the stream is at its end. A call that throws
+  /// bad_alloc before it is awaited has done nothing.
   [[nodiscard("co_await it")]] task<std::optional<item>> next() { return usable().next(); }
   /// All that are left. Throws: as next().
   [[nodiscard("co_await it")]] task<std::vector<item>> collect() { return collect_from(usable()); }
@@ -96,20 +97,25 @@ template <class Source, class F> class result_stream {
   [[nodiscard("co_await it")]] task<> close() { return usable().close(); }
 
  private:
-  struct give_up {
-    void operator()(state* s) const noexcept { s->give_up(); }
-  };
   state& usable() const {
     if (!x_state) throw misuse_error("runnel: this stream has been moved from");
     return *x_state;
   }
   static task<std::vector<item>> collect_from(state& s) {
-    std::vector<item> all;
-    while (auto one = co_await s.next()) all.push_back(std::move(*one));
-    co_return all;
+    std::exception_ptr error;
+    try {
+      std::vector<item> all;
+      while (auto one = co_await s.next()) all.push_back(std::move(*one));
+      co_return all;
+    } catch (...) {
+      error = std::current_exception();
+    }
+    s.stop();
+    while (s.stopping()) co_await detail::stream_wait(s);
+    std::rethrow_exception(std::move(error));
   }
 
-  std::unique_ptr<state, give_up> x_state;
+  detail::stream_owner<Source, F> x_state;
 };
 
 namespace detail {
@@ -150,14 +156,17 @@ template <class R, class F> constexpr void check_called_with() {
                 "the function is called with each input, as an lvalue that is not const, by many tasks at once: it "
                 "takes T, const T& or T&, and a lambda that is mutable does not fit");
 }
-template <class R, class F> auto make_stream(stream_settings s, R&& range, F&& f) {
+template <class R, class F>
+stream_owner<source_of<R>, std::decay_t<F>> make_stream_state(stream_settings s, R&& range, F&& f) {
   check_called_with<R, F>();
-  using source = source_of<R>;
-  using function = std::decay_t<F>;
   goroutine& me = opener_of_task();
   if (s.at_most == 0) s.at_most = runtime_core::of(me).core.concurrency();
-  return result_stream<source, function>(
-      new stream_state<source, function>(me, s, std::forward<R>(range), std::forward<F>(f)));
+  return stream_owner<source_of<R>, std::decay_t<F>>(
+      new stream_state<source_of<R>, std::decay_t<F>>(me, s, std::forward<R>(range), std::forward<F>(f)));
+}
+template <class R, class F> auto make_stream(const stream_settings& s, R&& range, F&& f) {
+  return result_stream<source_of<R>, std::decay_t<F>>(
+      make_stream_state<R>(s, std::forward<R>(range), std::forward<F>(f)));
 }
 
 // Of rn::moved(range), the range; else what a forwarding reference deduced.
@@ -189,27 +198,32 @@ template <class R> class held_range {
   R x_range;
 };
 
-// Values, in the order of the inputs; the first error ends it. The stream is made here, so that its tasks are under the
-// context and in the scope of who awaits.
+// Values, in the order of the inputs; the first error ends it, one of storing a value too. The stream is made here, so
+// that its tasks are under the context and in the scope of who awaits.
 template <class R, class F> using mapped = call_result_t<const F&, typename source_of<R>::input&>;
 template <class R, class F>
 task<std::vector<not_void<mapped<R, F>>>> map_all(stream_settings s, held_range<R> range, F f) {
   using T = mapped<R, F>;
   s.in_order = false;
-  auto stream = make_stream<R>(s, range.get(), std::move(f));
+  auto stream = make_stream_state<R>(s, range.get(), std::move(f));
   std::vector<std::optional<not_void<T>>> found;
   std::exception_ptr error;
-  while (auto one = co_await stream.next()) {
-    error = one->reason();
-    if (error) break;
-    if (one->index() >= found.size()) found.resize(one->index() + 1);
-    if constexpr (std::is_void_v<T>)
-      found[one->index()].emplace();
-    else
-      found[one->index()].emplace(std::move(*one).value());
+  try {
+    while (auto one = co_await stream->next()) {
+      error = one->reason();
+      if (error) break;
+      if (one->index() >= found.size()) found.resize(one->index() + 1);
+      if constexpr (std::is_void_v<T>)
+        found[one->index()].emplace();
+      else
+        found[one->index()].emplace(std::move(*one).value());
+    }
+  } catch (...) {
+    error = std::current_exception();
   }
   if (error) {
-    co_await stream.close();
+    stream->stop();
+    while (stream->stopping()) co_await stream_wait(*stream);
     std::rethrow_exception(std::move(error));
   }
   std::vector<not_void<T>> values;
@@ -219,14 +233,19 @@ task<std::vector<not_void<mapped<R, F>>>> map_all(stream_settings s, held_range<
 }
 template <class R, class F> task<> for_all(stream_settings s, held_range<R> range, F f) {
   s.in_order = false;
-  auto stream = make_stream<R>(s, range.get(), std::move(f));
+  auto stream = make_stream_state<R>(s, range.get(), std::move(f));
   std::exception_ptr error;
-  while (auto one = co_await stream.next()) {
-    error = one->reason();
-    if (error) break;
+  try {
+    while (auto one = co_await stream->next()) {
+      error = one->reason();
+      if (error) break;
+    }
+  } catch (...) {
+    error = std::current_exception();
   }
   if (!error) co_return;
-  co_await stream.close();
+  stream->stop();
+  while (stream->stopping()) co_await stream_wait(*stream);
   std::rethrow_exception(std::move(error));
 }
 

@@ -19,11 +19,14 @@
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <new>
 #include <optional>
 #include <source_location>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -349,6 +352,139 @@ TEST(as, tasks_have_the_values_of_who_made_the_stream) {
       co_return co_await rn::with_value<user>(6, inside());
     };
     must(co_await rn::with_value<user>(5, read()) == 5);
+  });
+}
+
+// A move of it throws where it is the n-th of its life.
+struct fragile {
+  int moves = 0;
+  int fails_at;
+  explicit fragile(int n) : fails_at(n) {}
+  fragile(fragile&& other) : moves(other.moves + 1), fails_at(other.fails_at) {
+    if (moves == fails_at) throw std::runtime_error("a move that throws");
+  }
+  fragile& operator=(fragile&& other) {
+    moves = other.moves + 1;
+    return *this;
+  }
+};
+// AS-11: what storing or delivering a value throws ends the others too, before it is seen.
+TEST(as, nothing_runs_on_where_a_result_cannot_be_moved) {
+  int threw = 0;
+  for (int n = 1; n <= 12; ++n)
+    in_virtual_time([n, &threw]() -> rn::task<> {
+      counts c;
+      auto work = [&](int i) -> rn::task<fragile> {
+        in_task here(c);
+        if (i == 1) co_await rn::shield(rn::sleep(10s));
+        co_return fragile(n);
+      };
+      std::vector<int> inputs{0, 1};
+      try {
+        (void)co_await rn::map(inputs, rn::max_concurrency(2), work);
+      } catch (const std::runtime_error&) {
+        ++threw;
+        must(c.alive == 0);
+      }
+      auto items = rn::async_stream(inputs, rn::max_concurrency(2), work);
+      try {
+        (void)co_await items.collect();
+      } catch (const std::runtime_error&) {
+        must(c.alive == 0);
+      }
+    });
+  EXPECT_GT(threw, 2);
+}
+
+// AS-11: one allocation fails, whichever it is: what is thrown is seen when no task is left.
+TEST(as, nothing_runs_on_where_memory_is_out) {
+  counts c;
+  int left = 0;
+  bool threw = false;
+  auto one_fails = [&](int i) -> rn::task<int> {
+    in_task here(c);
+    if (i == 1) co_await rn::shield(rn::sleep(10s));
+    co_await rn::yield();
+    throw std::runtime_error("this one fails");
+  };
+  auto two_are_slow = [&](int) -> rn::task<> {
+    in_task here(c);
+    co_await rn::shield(rn::sleep(10s));
+  };
+  std::vector<int> inputs{0, 1};
+  auto check = [&](auto made) -> rn::task<> {
+    try {
+      (void)co_await std::move(made);
+    } catch (const std::bad_alloc&) {
+      threw = true;
+      left += c.alive;
+      throw;
+    } catch (const std::exception&) {
+      left += c.alive;
+    }
+  };
+  auto try_all = [&](auto body) {
+    try {
+      rn::test::fail_everywhere(body, [&] { must(c.alive == 0 && left == 0); });
+    } catch (const rn::test::failure& f) {
+      ADD_FAILURE() << f.what();
+    }
+    left = 0;
+  };
+  auto fresh = [&] { c = counts(), left = 0; };
+  try_all([&]() -> rn::task<> {
+    fresh();
+    co_await check(rn::map(inputs, rn::max_concurrency(2), one_fails));
+  });
+  try_all([&]() -> rn::task<> {
+    fresh();
+    co_await check(rn::for_each(inputs, rn::max_concurrency(2), one_fails));
+  });
+  try_all([&]() -> rn::task<> {
+    fresh();
+    auto items = rn::async_stream(inputs, rn::max_concurrency(2), rn::timeout(1s), two_are_slow);
+    co_await check(items.next());
+    co_await items.close();  // of an item that says that its task was out of memory
+  });
+  try_all([&]() -> rn::task<> {
+    fresh();
+    auto items = rn::async_stream(inputs, rn::max_concurrency(2), rn::unordered, one_fails);
+    co_await check(items.collect());
+  });
+  EXPECT_TRUE(threw);
+}
+
+// An input is a value, also where the range gives a proxy: the bits may be gone before the task.
+TEST(as, a_moved_in_vector_of_bool) {
+  in_virtual_time([]() -> rn::task<> {
+    std::vector<bool> flags(2000, true);
+    auto late = [](bool b) -> rn::task<int> {
+      co_await rn::sleep(1s);
+      co_return b ? 1 : 0;
+    };
+    auto found = co_await rn::map(std::move(flags), rn::max_concurrency(3000), late);
+    must(std::count(found.begin(), found.end(), 1) == 2000);
+    std::vector<bool> named{true, false};
+    auto items = rn::async_stream(named, late);
+    auto first = co_await items.next();
+    static_assert(std::is_same_v<decltype(first->input()), bool&>);
+    must(first->input());
+  });
+}
+
+// What can be moved and not assigned, as a task's result may.
+TEST(as, results_that_cannot_be_assigned) {
+  struct row {
+    const int id;
+  };
+  in_virtual_time([]() -> rn::task<> {
+    std::vector<int> inputs{1, 2};
+    auto make = [](int i) { return row{i}; };
+    auto rows = co_await rn::map(inputs, make);
+    must(rows.size() == 2 && rows[1].id == 2);
+    auto items = rn::async_stream(inputs, make);
+    auto all = co_await items.collect();
+    must(all.size() == 2 && all[0].value().id == 1);
   });
 }
 

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <new>
 #include <optional>
 #include <source_location>
 #include <stdexcept>
@@ -324,6 +325,32 @@ TEST(tsk, a_shutdown_that_is_cancelled_has_asked) {
     must(was_canceled(std::move(r)) && alive == 0);
   };
   everywhere(body, [&] { must(alive == 0); });
+}
+
+// TSK-11, TSK-12: what has asked waits, whichever allocation fails.
+TEST(tsk, a_shutdown_that_is_out_of_memory_leaves_nothing_running) {
+  int alive = 0, left = 0;
+  auto body = [&]() -> rn::task<> {
+    alive = left = 0;
+    auto work = [&]() -> rn::task<> {
+      alive_here here(alive);
+      co_await rn::shield(rn::sleep(10s));
+    };
+    auto t = rn::async(work);
+    co_await rn::sleep(1s);
+    auto ended = t.shutdown(1h);
+    try {
+      (void)co_await std::move(ended);
+    } catch (const std::bad_alloc&) {
+      left = alive;
+      throw;
+    }
+  };
+  try {
+    rn::test::fail_everywhere(body, [&] { must(alive == 0 && left == 0); });
+  } catch (const rn::test::failure& f) {
+    ADD_FAILURE() << f.what();
+  }
 }
 
 // TSK-C03 as DESIGN 4 has it: dropping the handle cancels; the scope joins.

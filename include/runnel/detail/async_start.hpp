@@ -106,14 +106,22 @@ template <class T, class... V> task_use<async_task<T>> make_completed(V&&... val
   return use;
 }
 
-// Waits for the end of a task for so long. The task goes on. Returns whether it has ended.
+// Waits for the end of a task for so long: `co_await std::move(w.either)` is 0 if it has ended. The task goes on.
+struct end_within {
+  task_end_operation end;
+  after_operation timer;
+  select_case<task_end_operation> by_end{end};
+  select_case<after_operation> by_timer{timer};
+  select_operation<true, select_case<task_end_operation>, select_case<after_operation>> either{by_end, by_timer};
+
+  template <class Task>
+  end_within(const task_use<Task>& t, std::int64_t ns)
+      : end(task_use<async_task_base>(t)), timer(*runtime_core::here(), ns) {}
+  end_within(const end_within&) = delete;
+};
 template <class Task> task<bool> ends_within(task_use<Task> t, std::int64_t ns) {
-  task_end_operation end{task_use<async_task_base>(t)};
-  after_operation timer(*runtime_core::here(), ns);
-  select_case<task_end_operation> by_end(end);
-  select_case<after_operation> by_timer(timer);
-  select_operation<true, select_case<task_end_operation>, select_case<after_operation>> either(by_end, by_timer);
-  std::size_t which = co_await std::move(either);
+  end_within wait(t, ns);
+  std::size_t which = co_await std::move(wait.either);
   co_return which == 0;
 }
 
@@ -129,13 +137,16 @@ template <class T> task<std::optional<result<T>>> await_for(task_use<async_task<
   co_return std::optional<result<T>>(t->take_as_result());
 }
 
-// Asks, or kills; where there is a grace time, kills when it has passed.
+// Asks, or kills; where there is a grace time, kills when it has passed. All in this frame: once it has asked nothing
+// may fail, for the task has ended when it returns.
 template <class T>
 task<result<T>> shut_down_task(task_use<async_task<T>> t, std::uint8_t level, std::optional<std::int64_t> grace_ns) {
   t->cancel(level);
   bool in_time = true;
   if (grace_ns) {
-    in_time = co_await ends_within(t, *grace_ns);
+    end_within wait(t, *grace_ns);
+    std::size_t which = co_await std::move(wait.either);
+    in_time = which == 0;
     if (!in_time) t->cancel(level_kill);
   }
   co_await task_end_operation(task_use<async_task_base>(t));

@@ -121,22 +121,29 @@ template <class Source, class F> class stream_state final : public stream_core {
     } catch (...) {
       error = std::current_exception();
     }
-    co_await close();
+    stop();
+    while (stopping()) co_await stream_wait(*this);
     std::rethrow_exception(std::move(error));
   }
 
   // Cancels what runs and waits for its end. Afterwards there is nothing more.
   task<> close() {
     check_consumer();
+    stop();
+    while (stopping()) co_await stream_wait(*this);
+  }
+  // The steps of an end, for who waits in its own frame: `stop(); while (stopping()) co_await stream_wait(s);`. Where
+  // memory is out a frame just for that could not be had, and who throws bad_alloc would leave the tasks running.
+  void stop() noexcept {
     x_source.reset();
     cancel_tasks();
-    for (;;) {
-      collect();
-      if (running() == 0) break;
-      co_await stream_wait(*this);
-    }
+  }
+  bool stopping() noexcept {
+    collect();
+    if (running() != 0) return true;
     (void)take_refusal();
     drop_done();
+    return false;
   }
   // The consumer gives it up.
   void give_up() noexcept {
@@ -238,15 +245,21 @@ template <class Source, class F> class stream_state final : public stream_core {
   }
   std::optional<item> deliver(stream_slot* taken) {
     std::unique_ptr<slot> s(static_cast<slot*>(taken));
-    result<value> outcome;
-    if (s->run) outcome = s->run->take_as_result();
-    return std::optional<item>(std::in_place, s->index, std::move(s->in), std::move(outcome));
+    return std::optional<item>(std::in_place, s->index, std::move(s->in),
+                               s->run ? s->run->take_as_result() : result<value>());
   }
 
   const stream_settings x_settings;
   const F x_f;
   std::optional<Source> x_source;  // of the consumer: gone as soon as nothing more is pulled
 };
+
+// The consumer's use of a stream.
+struct gives_up_stream {
+  template <class State> void operator()(State* s) const noexcept { s->give_up(); }
+};
+template <class Source, class F>
+using stream_owner = std::unique_ptr<stream_state<Source, F>, gives_up_stream>;
 
 }  // namespace detail
 }  // namespace runnel

@@ -51,6 +51,13 @@ inline constexpr bool is_initializer_list = false;
 template <class T>
 inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
 
+// What an iterator's elements are as values: where its reference is a proxy, as of std::vector<bool>, a copy of that
+// would refer into the range, which may be gone before the task.
+template <class I> struct value_at : std::type_identity<std::remove_cvref_t<decltype(*std::declval<I&>())>> {};
+template <class I>
+  requires std::constructible_from<std::iter_value_t<I>, decltype(*std::declval<I&>())>
+struct value_at<I> : std::type_identity<std::iter_value_t<I>> {};
+
 // R is an lvalue reference, of a range that belongs to somebody else, or the type of one that belongs to the stream,
 // and whose elements are moved out of it.
 template <class R> class range_source {
@@ -60,7 +67,7 @@ template <class R> class range_source {
   using reference = decltype(*std::declval<iterator&>());
 
  public:
-  using input = std::remove_cvref_t<reference>;
+  using input = typename value_at<iterator>::type;
   explicit range_source(R&& r) noexcept(!owns) : x_range(std::forward<R>(r)) {}
 
   std::optional<input> pull() {
