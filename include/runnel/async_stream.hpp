@@ -85,7 +85,8 @@ template <class Source, class F> class result_stream {
 
   /// The next item; empty at the end. One call at a time.
   ///
-  /// Pulls inputs and starts their tasks as long as there is room, and then delivers what has ended.
+  /// Pulls inputs and starts their tasks as long as there is room, and then delivers what has ended; before it pulls,
+  /// where a pull may wait.
   /// Suspends: until there is one. Cancel-safety: a cancelled next() loses nothing, and the tasks go on.
   /// Throws: deadline_exceeded for a task whose time was up, without kill_on_timeout; what pulling an input throws;
   /// bad_alloc. All tasks have been cancelled and have ended then, and the stream is at its end. A call that throws
@@ -261,9 +262,9 @@ template <class R, class F> task<> for_all(stream_settings s, held_range<R> rang
 /// optional, or a task of one, empty at its end. A temporary view is refused. f is called with each input, as an
 /// lvalue, by many tasks at once; it may return a task, or be a plain function.
 ///
-/// Lazy: nothing is pulled and nothing runs before the first next(), and never more than may run at once. A result
-/// waits until it is delivered, and does not take the place of a task. A task that fails is an item that says why, and
-/// the others go on.
+/// Lazy: nothing is pulled and nothing runs before the first next(), and never more than may run at once. A result that
+/// could be delivered has a place too, so a slow consumer holds the tasks up; one that waits behind a slow input has
+/// none. A task that fails is an item that says why, and the others go on.
 ///
 /// The tasks inherit the context in force here, and belong to the scope that is innermost here, as tasks of async do. A
 /// stream that dies early cancels its tasks, which the scope joins; close() waits for them.

@@ -132,13 +132,16 @@ class stream_core : public cancel_node {
   }
   goroutine& consumer() const noexcept { return *x_consumer; }
   task_scope& scope() const noexcept { return *x_keeper.scope; }
-  bool has_room() const noexcept { return x_running < x_at_most; }
+  // A result that could be delivered has a place, so a consumer that is slower than the tasks holds them up. One behind
+  // a slow first input has none: its task has made room for another.
+  bool has_room() const noexcept { return x_running + x_ready < x_at_most; }
   std::size_t running() const noexcept { return x_running; }
   std::size_t next_index() const noexcept { return x_inputs; }
   // Before the task of the slot is started; or instead, where none is.
   void add(stream_slot& s) noexcept {
     ++x_inputs;
     x_slots.push_back(&s);
+    if (x_ordered && x_pending == x_slots.end()) x_pending = &s;
     s.ended = &task_ended;
   }
   void count_started() noexcept {
@@ -147,7 +150,14 @@ class stream_core : public cancel_node {
   }
   void add_done(stream_slot& s) noexcept {
     s.has_ended = true;
-    if (!x_ordered) x_done.push(&s);
+    if (!x_ordered) {
+      x_done.push(&s);
+      ++x_ready;
+    } else {
+      const list_link* end = x_slots.end();
+      for (; x_pending != end && static_cast<const stream_slot*>(x_pending)->has_ended; x_pending = x_pending->next)
+        ++x_ready;
+    }
   }
   // Takes over what has finished. Returns whether one has timed out.
   bool collect() noexcept {
@@ -170,6 +180,7 @@ class stream_core : public cancel_node {
   stream_slot* take() noexcept {
     auto* s = x_ordered ? static_cast<stream_slot*>(x_slots.front()) : static_cast<stream_slot*>(x_done.pop());
     if (!s || !s->has_ended) return nullptr;
+    --x_ready;
     unlink(static_cast<list_link*>(s));
     return s;
   }
@@ -184,6 +195,8 @@ class stream_core : public cancel_node {
   void drop_done() noexcept {
     while (x_done.pop()) {
     }
+    x_ready = 0;
+    x_pending = x_slots.end();
     for (list_link* l = x_slots.first(); l != x_slots.end();) {
       auto* s = static_cast<stream_slot*>(l);
       l = l->next;
@@ -205,6 +218,10 @@ class stream_core : public cancel_node {
   park_lock& lock() const noexcept { return hashed_lock(this); }
   list_head& waiters() noexcept { return x_waiters; }
   bool has_news() const noexcept { return !x_finished.empty(); }
+  bool has_news_now() noexcept {
+    park_lock::guard hold(lock(), this_processor());
+    return has_news();
+  }
 
  protected:
   virtual ~stream_core() {
@@ -234,6 +251,8 @@ class stream_core : public cancel_node {
   fifo x_done;  // ended, and not delivered; where the order is that of the ends
   std::size_t x_inputs = 0;
   std::size_t x_running = 0;
+  std::size_t x_ready = 0;  // have ended and could be delivered: all of x_done, or those before x_pending
+  const list_link* x_pending = x_slots.end();  // where the order is that of the inputs: the first that has not ended
   std::exception_ptr x_refusal;
   const std::size_t x_at_most;
   const bool x_ordered;

@@ -98,14 +98,14 @@ template <class Source, class F> class stream_state final : public stream_core {
   // The consumer has the next, or all that are left, or gives it up. One at a time.
   task<std::optional<item>> next() {
     check_consumer();
-    co_await checkpoint();
+    co_await counted_checkpoint();
     std::exception_ptr error;
     try {
-      for (bool waited = false;; waited = true) {
+      for (bool deliver_first = pull_may_wait;; deliver_first = true) {
         bool timed_out = collect();
         if (auto why = take_refusal()) std::rethrow_exception(std::move(why));
         if (timed_out && !x_settings.kill_on_timeout) throw deadline_exceeded();
-        if (waited)  // what was waited for is delivered before more is pulled
+        if (deliver_first)  // what is there does not wait for an input, nor what was waited for
           if (stream_slot* s = take()) co_return deliver(s);
         if constexpr (pulls_from_channel)
           co_await fill_from_channel();
@@ -153,6 +153,7 @@ template <class Source, class F> class stream_state final : public stream_core {
 
  private:
   static constexpr bool pulls_from_channel = requires(Source & s) { s.channel(); };
+  static constexpr bool pull_may_wait = requires(Source & s) { requires is_task<decltype(s.pull())>; };
 
   struct slot final : stream_slot {
     input in;
@@ -167,11 +168,13 @@ template <class Source, class F> class stream_state final : public stream_core {
   };
   bool wants_input() const noexcept { return x_source && has_room(); }
 
+  // Nothing is taken out for delivery before: a pull that waits may be cancelled.
   task<> fill() {
     while (wants_input()) {
-      if constexpr (is_task<decltype(x_source->pull())>) {
+      if constexpr (pull_may_wait) {
         auto in = co_await x_source->pull();
         received(std::move(in));
+        if (has_news_now()) break;  // what has ended meanwhile does not wait for the next input
       } else {
         received(x_source->pull());
       }

@@ -54,4 +54,15 @@ class checkpoint : public awaitable_base {
   void resume() const noexcept {}
 };
 
+// The same as the first step of what may complete without waiting: it counts against the budget.
+class counted_checkpoint : public awaitable_base {
+ public:
+  bool suspend(promise_base* leaf) const {
+    goroutine& g = goroutine_of(leaf);
+    if (enter_operation(g)) return spend_budget(g, leaf);
+    return stop_here(g, leaf), true;
+  }
+  void resume() const noexcept {}
+};
+
 }  // namespace runnel::detail
