@@ -604,7 +604,10 @@ TEST(as, results_that_are_there_leave_others_their_turn) {
     bool all = false;
     rn::chan<void> head(0);
     auto other = rn::async([&]() -> rn::task<> {
-      for (; !all; ++turns) co_await rn::yield();
+      while (!all) {
+        ++turns;
+        co_await rn::yield();
+      }
     });
     counts c;
     auto first_waits = [&](int i) -> rn::task<int> {
