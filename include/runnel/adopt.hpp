@@ -91,6 +91,9 @@ template <class A> class adopt_operation : public awaitable_base {
   kept x_foreign;
   result_slot<T> x_result;
 };
+template <class A> adopt_operation<A> adopt_unmoved(A&& foreign) {
+  return adopt_operation<A>(std::forward<A>(foreign));
+}
 
 }  // namespace detail
 
@@ -103,7 +106,7 @@ template <class A> class adopt_operation : public awaitable_base {
 /// adopt of its own, which is cancelled: runnel/io/adopt_awaitable.hpp.
 template <class A> [[nodiscard("co_await it")]] auto adopt(A&& foreign) {
   detail::refuse_hazardous<A>();
-  return detail::adopt_operation<A>(std::forward<A>(foreign));
+  return detail::adopt_unmoved(detail::unmoved(std::forward<A>(foreign)));
 }
 
 }  // namespace runnel

@@ -71,11 +71,11 @@ template <detail::awaitable W, class Cleanup>
 [[nodiscard("co_await it")]] auto finally(W&& work, Cleanup&& cleanup) -> task<detail::awaited_t<W>> {
   detail::refuse_hazardous<Cleanup>();
   static_assert(
-      detail::is_task<std::invoke_result_t<std::decay_t<Cleanup>&>>,
+      detail::is_task<std::invoke_result_t<detail::kept_t<Cleanup>&>>,
       "finally(work, cleanup): cleanup is a function that returns a task; for clean-up that does not suspend, "
       "use a destructor");
-  return detail::run_finally<detail::awaited_t<W>, std::decay_t<Cleanup>>(detail::as_task(std::forward<W>(work)),
-                                                                          std::forward<Cleanup>(cleanup));
+  return detail::run_finally<detail::awaited_t<W>, detail::kept_t<Cleanup>>(
+      detail::as_task(std::forward<W>(work)), detail::unmoved(std::forward<Cleanup>(cleanup)));
 }
 
 }  // namespace runnel

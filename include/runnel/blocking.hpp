@@ -82,10 +82,10 @@ template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {
 /// Makes a call that blocks its thread, or computes for long, on a thread where nobody waits behind it:
 /// `auto text = co_await rn::blocking(read_file, path)`.
 ///
-/// f and args are moved into the frame; std::ref(x) for a reference. f is a plain function, not a coroutine. It runs on
-/// a thread of a pool of the runtime, which has none before the first call, starts one where all are busy, up to
-/// runtime_options::blocking_threads (64), and ends those that have had nothing to do for a while. Where that many are
-/// busy calls wait for their turn.
+/// f and args are moved into the frame, out of rn::moved(x) too; std::ref(x) for a reference. f is a plain function,
+/// not a coroutine. It runs on a thread of a pool of the runtime, which has none before the first call, starts one
+/// where all are busy, up to runtime_options::blocking_threads (64), and ends those that have had nothing to do for a
+/// while. Where that many are busy calls wait for their turn.
 ///
 /// Returns: what f returns. Suspends: until f has returned; resumes on its own scheduler.
 /// Cancel-safety: a call that waits for its turn is taken back, and f never runs. One that runs is waited for, by a
@@ -99,14 +99,15 @@ template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {
 template <class F, class... A>
 [[nodiscard("co_await it: rn::blocking(f) alone does nothing")]] auto blocking(F&& f, A&&... args) {
   detail::refuse_hazardous<F, A...>();
-  static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
+  static_assert(std::is_invocable_v<detail::kept_t<F>&, detail::kept_t<A>...>,
                 "blocking: the callable cannot be called with these arguments: they are moved into the frame, so a "
                 "parameter of type T& needs std::ref(x)");
-  using T = std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>;
+  using T = std::invoke_result_t<detail::kept_t<F>&, detail::kept_t<A>...>;
   static_assert(!detail::is_task<T>, "blocking calls a plain function on another thread: a coroutine is awaited here");
   if (!detail::runtime_core::here())
     throw misuse_error("runnel: blocking outside of a goroutine: there the call can be made as it is");
-  return detail::call_blocking<T, std::decay_t<F>, std::decay_t<A>...>(std::forward<F>(f), std::forward<A>(args)...);
+  return detail::call_blocking<T, detail::kept_t<F>, detail::kept_t<A>...>(
+      detail::unmoved(std::forward<F>(f)), detail::unmoved(std::forward<A>(args))...);
 }
 
 }  // namespace runnel

@@ -158,6 +158,9 @@ constexpr decltype(auto) unmoved(U&& u) noexcept {
   else
     return std::forward<U>(u);
 }
+// What a frame keeps of an argument of type U.
+template <class U>
+using kept_t = std::decay_t<decltype(unmoved(std::declval<U>()))>;
 
 /// Whether T is named as closures are: clang ends the name with `(lambda at file:line:column)`, g++ with
 /// `<lambda(parameters)>`, whose brackets must match, for a std::vector of closures ends in the same way.

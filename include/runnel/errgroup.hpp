@@ -352,12 +352,12 @@ template <class T, class F> task<T> run_with_errgroup(group_options options, F b
 
 template <class F> auto with_errgroup_options(const group_options& options, F&& body) {
   refuse_hazardous<F>();
-  static_assert(std::is_invocable_v<std::decay_t<F>&, errgroup&>,
+  static_assert(std::is_invocable_v<kept_t<F>&, errgroup&>,
                 "with_errgroup takes a body that takes the group: [&](rn::errgroup& g) -> rn::task<> { ... }");
-  using result = std::invoke_result_t<std::decay_t<F>&, errgroup&>;
+  using result = std::invoke_result_t<kept_t<F>&, errgroup&>;
   static_assert(is_task<result>,
                 "the body must be a coroutine that returns a task; a lambda needs -> rn::task<> written out");
-  return run_with_errgroup<typename result::value_type, std::decay_t<F>>(options, std::forward<F>(body));
+  return run_with_errgroup<typename result::value_type, kept_t<F>>(options, unmoved(std::forward<F>(body)));
 }
 
 }  // namespace detail

@@ -3,6 +3,7 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/compiler.hpp>
 #include <runnel/detail/signals.hpp>
 #include <runnel/runtime.hpp>
 
@@ -53,7 +54,7 @@ concept run_option =
 
 template <class F, class... A> int run_app(run_options options, F&& f, A&&... args) {
   check_spawnable<F, A...>();
-  using T = typename task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
+  using T = typename task_value<std::invoke_result_t<kept_t<F>&, kept_t<A>...>>::type;
   static_assert(std::is_void_v<T> || std::is_convertible_v<T, int>, "the app of run() returns task<int> or task<>");
   if (this_processor())
     throw misuse_error("runnel: run on a thread that runs goroutines would block it: co_await instead");

@@ -2,6 +2,7 @@
 // runnel/runtime.hpp: goroutines on an Asio pool: runtime owns one, scheduler attaches to yours.
 // Layer: L2
 #pragma once
+#include <runnel/compiler.hpp>
 #include <runnel/detail/asio_host.hpp>
 #include <runnel/detail/fork_join.hpp>
 #include <runnel/detail/runtime_core.hpp>
@@ -271,11 +272,12 @@ template <class F, class... A> decltype(auto) runtime::run(F&& f, A&&... args) {
   detail::check_spawnable<F, A...>();
   if (detail::this_processor() || x_pool.get_executor().running_in_this_thread())
     throw misuse_error("runnel: runtime::run on a thread that runs goroutines would block it: co_await instead");
-  using T = typename detail::task_value<std::invoke_result_t<std::decay_t<F>&, std::decay_t<A>...>>::type;
+  using T = typename detail::task_value<std::invoke_result_t<detail::kept_t<F>&, detail::kept_t<A>...>>::type;
   detail::main_result<T> result;
   core().start(
       core().root,
-      detail::run_main<T, std::decay_t<F>, std::decay_t<A>...>(result, std::forward<F>(f), std::forward<A>(args)...),
+      detail::run_main<T, detail::kept_t<F>, detail::kept_t<A>...>(
+          result, detail::unmoved(std::forward<F>(f)), detail::unmoved(std::forward<A>(args))...),
       std::source_location());
   std::unique_lock hold(result.mutex);
   result.changed.wait(hold, [&] { return result.ended; });

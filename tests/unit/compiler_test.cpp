@@ -1,10 +1,30 @@
 // SPDX-License-Identifier: BSL-1.0
 
+#include <runnel/adopt.hpp>
+#include <runnel/as_result.hpp>
+#include <runnel/blocking.hpp>
 #include <runnel/compiler.hpp>
+#include <runnel/context.hpp>
+#include <runnel/errgroup.hpp>
+#include <runnel/go.hpp>
+#include <runnel/otp/supervisor.hpp>
+#include <runnel/sync/condition.hpp>
+#include <runnel/sync/event.hpp>
+#include <runnel/sync/hedge.hpp>
+#include <runnel/sync/mutex.hpp>
+#include <runnel/sync/once.hpp>
+#include <runnel/sync/retry.hpp>
+#include <runnel/sync/singleflight.hpp>
+#include <runnel/sync/wait_group.hpp>
+#include <runnel/this_task.hpp>
+#include <support/checked_runtime.hpp>
 
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
+#include <coroutine>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -231,6 +251,105 @@ TEST(compiler, moved_is_not_deceived_by_an_overloaded_address_operator) {
   };
   odd o;
   EXPECT_EQ(&reinterpret_cast<char&>(runnel::moved(o).get()), &reinterpret_cast<char&>(o));
+}
+
+// What the refusal says is what they take: each has a closure or an argument that can only be moved.
+namespace rn = runnel;
+using owned = std::unique_ptr<int>;
+owned one() { return std::make_unique<int>(1); }
+int value_of(owned p) { return *p; }
+rn::task<> nothing() { co_return; }
+struct ready_at_once {
+  owned p;
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  int await_resume() const noexcept { return *p; }
+};
+
+TEST(compiler, moved_is_taken_by_what_makes_a_call) {
+  test::checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    auto f = [p = one()] { return *p; };
+    EXPECT_EQ(co_await rn::blocking(rn::moved(f)), 1);
+    owned p = one();
+    EXPECT_EQ(co_await rn::blocking(value_of, rn::moved(p)), 1);
+    auto again = [p = one()] { return *p; };
+    auto never = [p = one()](const std::exception_ptr&) { return false; };
+    EXPECT_EQ(co_await rn::retry(rn::attempts(2), rn::retry_if(rn::moved(never)), rn::moved(again)), 1);
+    owned lent = one();
+    EXPECT_EQ(co_await rn::retry([](const owned& x) { return *x; }, rn::moved(lent)), 1);
+    int cleaned = 0;
+    auto cleanup = [p = one(), &cleaned]() -> rn::task<> {
+      cleaned += *p;
+      co_return;
+    };
+    co_await rn::finally(nothing(), rn::moved(cleanup));
+    EXPECT_EQ(cleaned, 1);
+    auto first = [p = one()]() -> rn::task<int> { co_return *p; };
+    EXPECT_EQ(co_await rn::hedge(std::chrono::seconds(1), rn::moved(first)), 1);
+    ready_at_once foreign{one()};
+    EXPECT_EQ(co_await rn::adopt(rn::moved(foreign)), 1);
+  });
+}
+TEST(compiler, moved_is_taken_by_what_is_called_once) {
+  test::checked_runtime rt(1);
+  rt.run([]() -> rn::task<> {
+    int sum = 0;
+    rn::once o;
+    auto f = [p = one(), &sum] { sum += *p; };
+    co_await o.call(rn::moved(f));
+    rn::once with_argument;
+    owned arg = one();
+    co_await with_argument.call([&sum](owned x) { sum += *x; }, rn::moved(arg));
+    EXPECT_EQ(sum, 2);
+    rn::singleflight<int, int> flights;
+    auto load = [p = one()] { return *p; };
+    auto loaded = co_await flights.call(1, rn::moved(load));
+    EXPECT_EQ(loaded.value(), 1);
+    rn::mutex m;
+    rn::condition changed;
+    auto guard = co_await m.lock();
+    auto holds = [p = one()] { return *p == 1; };
+    co_await changed.wait(guard, rn::moved(holds));
+    auto body = [p = one(), &sum](rn::errgroup&) -> rn::task<> {
+      sum += *p;
+      co_return;
+    };
+    co_await rn::with_errgroup(rn::moved(body));
+    EXPECT_EQ(sum, 3);
+  });
+}
+TEST(compiler, moved_is_taken_by_what_starts_a_goroutine) {
+  test::checked_runtime rt(1);
+  owned main_arg = one();
+  rt.run(
+      [](owned x) -> rn::task<> {
+        int sum = *x;
+        rn::wait_group started;
+        auto f = [p = one(), &sum] { sum += *p; };
+        started.go(rn::moved(f));
+        started.add(2);
+        auto g = [p = one(), &sum, &started]() -> rn::task<> {
+          sum += *p, started.done();
+          co_return;
+        };
+        rn::go(rn::moved(g));
+        owned arg = one();
+        auto h = [&sum, &started](owned y) { sum += *y, started.done(); };
+        rn::go(rn::this_context(), h, rn::moved(arg));
+        EXPECT_EQ(arg, nullptr);
+        co_await started.wait();
+        EXPECT_EQ(sum, 4);
+      },
+      rn::moved(main_arg));
+}
+TEST(compiler, moved_is_taken_by_a_supervisor_of_what_it_can_copy) {
+  rn::supervisor sup(rn::one_for_one);
+  auto child = [s = std::string("x")]() -> rn::task<> { co_return; };
+  std::string arg = "y";
+  sup.child("closure", rn::moved(child));
+  sup.child("argument", [](std::string) -> rn::task<> { co_return; }, rn::moved(arg));
+  EXPECT_TRUE(arg.empty());
 }
 
 TEST(config, describes_the_build) {

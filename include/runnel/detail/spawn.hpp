@@ -82,13 +82,13 @@ constexpr void check_spawnable() {
   static_assert(!is_task<std::remove_cvref_t<F>>,
                 "pass the function and its arguments, not a task that is already made: go(f, x), not go(f(x))");
   if constexpr (!is_task<std::remove_cvref_t<F>>)
-    static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
+    static_assert(std::is_invocable_v<kept_t<F>&, kept_t<A>...>,
                   "the callable cannot be called with these arguments: they are moved into the goroutine, so a "
                   "parameter of type T& needs std::ref(x), and a lambda must take what it is given by value or const&");
 }
 
 template <class F, class... A>
-task<> make_root(F&& f, A&&... args) {
+task<> make_root_of(F&& f, A&&... args) {
   using G = std::decay_t<F>;
   if constexpr (is_own_root<G, std::decay_t<A>...>::value)
     return f(std::forward<A>(args)...);
@@ -100,6 +100,10 @@ task<> make_root(F&& f, A&&... args) {
       return run_owned<G, std::decay_t<A>...>(std::forward<F>(f), std::forward<A>(args)...);
   } else
     return run_owned<G, std::decay_t<A>...>(std::forward<F>(f), std::forward<A>(args)...);
+}
+template <class F, class... A>
+task<> make_root(F&& f, A&&... args) {
+  return make_root_of(unmoved(std::forward<F>(f)), unmoved(std::forward<A>(args))...);
 }
 
 // Makes a goroutine that is not yet scheduled. Throws what copying the arguments throws, or bad_alloc; no effect then.

@@ -134,10 +134,11 @@ template <class Acceptor, class F>
 task<> serve_at_most(Acceptor& acceptor, std::ptrdiff_t most, std::chrono::nanoseconds time, F&& session) {
   refuse_hazardous<F>();
   using socket = typename Acceptor::protocol_type::socket;
-  static_assert(is_task<std::invoke_result_t<std::decay_t<F>&, socket>>,
+  static_assert(is_task<std::invoke_result_t<kept_t<F>&, socket>>,
                 "serve: the session is a coroutine that takes the socket by value and returns a task; a lambda needs "
                 "-> rn::task<> written out");
-  return start_server<Acceptor, std::decay_t<F>>(acceptor, std::min(most, unlimited), time, std::forward<F>(session));
+  return start_server<Acceptor, kept_t<F>>(acceptor, std::min(most, unlimited), time,
+                                           unmoved(std::forward<F>(session)));
 }
 
 }  // namespace detail

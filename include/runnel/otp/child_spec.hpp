@@ -221,16 +221,16 @@ concept supervisor_object = requires(F f) {
 };
 
 template <class F, class... A> constexpr void check_child() {
-  using G = std::decay_t<F>;
+  using G = kept_t<F>;
   static_assert(!is_task<std::remove_cvref_t<F>>,
                 "a child may be started again: pass the function and its arguments, not a task that is already made: "
                 "sup.child(\"id\", f, x), not sup.child(\"id\", f(x))");
   if constexpr (!is_task<std::remove_cvref_t<F>>) {
-    static_assert(std::is_invocable_v<G&, std::decay_t<A>...>,
+    static_assert(std::is_invocable_v<G&, kept_t<A>...>,
                   "the child cannot be called with these arguments: they are copied into each start, so a parameter "
                   "of type T& needs std::ref(x), and a lambda must take what it is given by value or const&; options "
                   "stand before the callable");
-    static_assert((std::copy_constructible<G> && ... && std::copy_constructible<std::decay_t<A>>),
+    static_assert((std::copy_constructible<G> && ... && std::copy_constructible<kept_t<A>>),
                   "a child may be started again: its function and arguments are copied into each start; pass a "
                   "std::shared_ptr to what cannot be copied, or std::ref to what outlives the supervisor");
   }
@@ -238,14 +238,14 @@ template <class F, class... A> constexpr void check_child() {
 
 template <class F, class... A>
 requires(!child_option<F>) void finish_spec(child_spec& spec, F&& f, A&&... args) {
-  if constexpr (supervisor_object<std::decay_t<F>>) {
+  if constexpr (supervisor_object<kept_t<F>>) {
     static_assert(sizeof...(A) == 0, "a supervisor as a child takes no arguments");
     spec.set(subtree);
     if (!spec.handshake) spec.handshake = wait_ready(infinite);
-    spec.start = make_start(std::forward<F>(f).as_child());
+    spec.start = make_start(unmoved(std::forward<F>(f)).as_child());
   } else {
     check_child<F, A...>();
-    spec.start = make_start(std::forward<F>(f), std::forward<A>(args)...);
+    spec.start = make_start(unmoved(std::forward<F>(f)), unmoved(std::forward<A>(args))...);
   }
 }
 template <child_option O, class... Rest> void finish_spec(child_spec& spec, O&& option, Rest&&... rest) {

@@ -68,7 +68,7 @@ class condition {
   template <class Predicate>
   [[nodiscard("co_await it: wait() alone does not wait")]] task<> wait(mutex::guard& locked, Predicate&& pred) {
     detail::refuse_hazardous<Predicate>();
-    return wait_until<std::decay_t<Predicate>>(*this, locked, std::forward<Predicate>(pred));
+    return wait_until<detail::kept_t<Predicate>>(*this, locked, detail::unmoved(std::forward<Predicate>(pred)));
   }
 
   /// Wakes the one who has waited longest, if there is one.

@@ -80,10 +80,11 @@ template <class Rep, class Period, class... F>
 [[nodiscard("co_await it")]] auto hedge(std::chrono::duration<Rep, Period> delay, F&&... f) {
   static_assert(sizeof...(F) > 0, "hedge() of nothing has no winner");
   detail::refuse_hazardous<F...>();
-  static_assert((detail::is_task<typename detail::hedged<std::decay_t<F>>::type> && ...),
+  static_assert((detail::is_task<typename detail::hedged<detail::kept_t<F>>::type> && ...),
                 "hedge takes tasks, or functions without parameters that return tasks");
-  return detail::run_hedge<std::decay_t<F>...>(std::index_sequence_for<F...>(),
-                                               std::chrono::nanoseconds(detail::to_ns(delay)), std::forward<F>(f)...);
+  return detail::run_hedge<detail::kept_t<F>...>(std::index_sequence_for<F...>(),
+                                                 std::chrono::nanoseconds(detail::to_ns(delay)),
+                                                 detail::unmoved(std::forward<F>(f))...);
 }
 
 }  // namespace runnel

@@ -42,7 +42,7 @@ class once {
   [[nodiscard("co_await it: o.call(f) alone runs nothing")]] auto call(F&& f, A&&... args) noexcept {
     detail::refuse_hazardous<F, A...>();
     static_assert(
-        std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
+        std::is_invocable_v<detail::kept_t<F>&, detail::kept_t<A>...>,
         "the function cannot be called with these arguments: they are moved into its frame, so a parameter of "
         "type T& needs std::ref(x)");
     return call_operation<F, A...>(x_core, std::forward<F>(f), std::forward<A>(args)...);
@@ -68,7 +68,8 @@ class once {
     task<> make() {
       return std::apply(
           [this](auto&&... each) {
-            return run<std::decay_t<F>, std::decay_t<A>...>(this->core(), std::forward<decltype(each)>(each)...);
+            return run<detail::kept_t<F>, detail::kept_t<A>...>(
+                this->core(), detail::unmoved(std::forward<decltype(each)>(each))...);
           },
           std::move(x_call));
     }

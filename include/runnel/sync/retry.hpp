@@ -109,12 +109,12 @@ template <class Condition, class F, class... A>
 requires(!retry_option<F>) auto retry_with(retry_options<Condition> options, F&& f, A&&... args) {
   refuse_hazardous<F, A...>();
   static_assert(
-      std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>&...>,
+      std::is_invocable_v<kept_t<F>&, kept_t<A>&...>,
       "retry calls f(args...) again and again, with the same arguments as lvalues: f must take them by value, "
       "or by reference with std::ref(x)");
-  using T = call_result_t<std::decay_t<F>&, std::decay_t<A>&...>;
-  return run_retry<T, Condition, std::decay_t<F>, std::decay_t<A>...>(std::move(options), std::forward<F>(f),
-                                                                      std::forward<A>(args)...);
+  using T = call_result_t<kept_t<F>&, kept_t<A>&...>;
+  return run_retry<T, Condition, kept_t<F>, kept_t<A>...>(std::move(options), unmoved(std::forward<F>(f)),
+                                                          unmoved(std::forward<A>(args))...);
 }
 template <class Condition, retry_option O, class... Rest>
 auto retry_with(retry_options<Condition> options, O&& option, Rest&&... rest) {
@@ -126,9 +126,9 @@ auto retry_with(retry_options<Condition> options, O&& option, Rest&&... rest) {
 /// An option of retry: only errors for which pred(const std::exception_ptr&) is true are worth another attempt.
 template <class P> auto retry_if(P&& pred) {
   detail::refuse_hazardous<P>();
-  static_assert(std::is_invocable_r_v<bool, std::decay_t<P>&, const std::exception_ptr&>,
+  static_assert(std::is_invocable_r_v<bool, detail::kept_t<P>&, const std::exception_ptr&>,
                 "retry_if takes a predicate over const std::exception_ptr&");
-  return detail::retry_condition<std::decay_t<P>>(std::forward<P>(pred));
+  return detail::retry_condition<detail::kept_t<P>>(detail::unmoved(std::forward<P>(pred)));
 }
 
 /// Calls f(args...), a coroutine or not, until it returns: `co_await rn::retry(rn::attempts(5), rn::backoff(100ms,

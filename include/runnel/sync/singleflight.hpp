@@ -80,8 +80,9 @@ template <class Key, class T, class Hash = std::hash<Key>, class Equal = std::eq
   requires std::is_constructible_v<Key, K&&>
   [[nodiscard("co_await it")]] task<result_type> call(K&& key, F&& f, A&&... args) {
     check<K, F, A...>();
-    return call_in<std::decay_t<F>, std::decay_t<A>...>(x_table, Key(std::forward<K>(key)), std::forward<F>(f),
-                                                        std::forward<A>(args)...);
+    return call_in<detail::kept_t<F>, detail::kept_t<A>...>(x_table, Key(std::forward<K>(key)),
+                                                            detail::unmoved(std::forward<F>(f)),
+                                                            detail::unmoved(std::forward<A>(args))...);
   }
   /// The same without waiting. Returns: a channel that gets exactly one result and is never closed. A call with a
   /// channel counts as one that is waited for.
@@ -93,7 +94,8 @@ template <class Key, class T, class Hash = std::hash<Key>, class Equal = std::eq
     chan<result<result_type>> answer(1);
     auto deliver = [answer](const flight& of) { answer.try_send(outcome_of(of)); };
     auto joined = x_table->join(Key(std::forward<K>(key)), deliver);
-    if (joined.second) start(x_table, joined.first, std::forward<F>(f), std::forward<A>(args)...);
+    if (joined.second)
+      start(x_table, joined.first, detail::unmoved(std::forward<F>(f)), detail::unmoved(std::forward<A>(args))...);
     return answer;
   }
   /// The next call for this key starts the function anew, even if one is under way, whose callers keep waiting for
@@ -106,11 +108,11 @@ template <class Key, class T, class Hash = std::hash<Key>, class Equal = std::eq
   template <class K, class F, class... A> static constexpr void check() {
     detail::refuse_hazardous<K, F, A...>();
     static_assert(
-        std::is_invocable_v<std::decay_t<F>&, std::decay_t<A>...>,
+        std::is_invocable_v<detail::kept_t<F>&, detail::kept_t<A>...>,
         "the function cannot be called with these arguments: they are moved into its frame, so a parameter of "
         "type T& needs std::ref(x)");
     static_assert(
-        std::is_void_v<T> || std::is_convertible_v<detail::call_result_t<std::decay_t<F>&, std::decay_t<A>...>, T>,
+        std::is_void_v<T> || std::is_convertible_v<detail::call_result_t<detail::kept_t<F>&, detail::kept_t<A>...>, T>,
         "the function must yield what this singleflight shares");
   }
   static result<result_type> outcome_of(const flight& of) {

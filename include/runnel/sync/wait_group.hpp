@@ -3,6 +3,7 @@
 // Layer: L4
 #pragma once
 
+#include <runnel/compiler.hpp>
 #include <runnel/detail/park_lock.hpp>
 #include <runnel/detail/promise.hpp>
 #include <runnel/error.hpp>
@@ -55,7 +56,8 @@ class wait_group {
     detail::check_spawnable<F>();
     add(1);
     try {
-      detail::ambient_spawner().go_at(where, &counted<std::decay_t<F>>, this, std::forward<F>(f), where);
+      detail::ambient_spawner().go_at(where, &counted<detail::kept_t<F>>, this, detail::unmoved(std::forward<F>(f)),
+                                      where);
     } catch (...) {
       done();
       throw;
