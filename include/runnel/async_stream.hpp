@@ -103,6 +103,7 @@ template <class Source, class F> class result_stream {
     return *x_state;
   }
   static task<std::vector<item>> collect_from(state& s) {
+    s.check_consumer();  // what somebody else calls stops nothing
     std::exception_ptr error;
     try {
       std::vector<item> all;

@@ -489,6 +489,7 @@ TEST(async_stream, only_the_goroutine_that_made_it_consumes_it_and_only_in_its_s
     co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
       co_await g.go([](decltype(items)& s) -> rn::task<> {
         EXPECT_EQ(co_await error_of(s.next()), "runnel: a stream is consumed by the goroutine that made it");
+        EXPECT_EQ(co_await error_of(s.collect()), "runnel: a stream is consumed by the goroutine that made it");
       }, std::ref(items));
     });
     auto moved = std::move(items);
