@@ -57,13 +57,27 @@ template <class F> class blocking_operation : public awaitable_base, blocking_ca
   F& x_f;
 };
 
-// The same on the one thread of a test: it is made where it would be taken out of the queue. Others may run before.
+// Has others run first, whatever becomes of the context: what has been called is delivered.
+class others_first : public awaitable_base {
+ public:
+  bool suspend(promise_base* leaf) const noexcept {
+    goroutine& g = goroutine_of(leaf);
+    g.set_leaf(leaf);
+    requeue_self(g);
+    return true;
+  }
+  void resume() const noexcept {}
+};
+
+// The same on the one thread of a test: it is made where it would be taken out of the queue. Others may run before and
+// behind it.
 template <class F> task<> call_in_test(pump_host& host, F& f) {
   co_await yield();
   co_await checkpoint();
   auto began = std::chrono::steady_clock::now();
   f();
   host.excuse((std::chrono::steady_clock::now() - began) / std::chrono::nanoseconds(1));
+  co_await others_first();
 }
 
 template <class T, class F, class... A> task<T> call_blocking(F f, A... args) {

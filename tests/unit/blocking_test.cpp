@@ -25,6 +25,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <sstream>
@@ -271,6 +272,25 @@ TEST_F(blocking, a_deadline_is_told_when_the_call_has_returned) {
     };
     std::string error = co_await test::error_of_awaiting([&] { return rn::with_timeout(1ms, work()); });
     EXPECT_EQ(error, "runnel: deadline exceeded");
+  });
+}
+
+// GEN-05: what the call returned arrives, though the time is up, where nothing suspends behind it.
+TEST_F(blocking, what_a_call_returns_arrives_though_the_time_is_up) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    std::atomic<bool> begun = false;
+    auto until_done = [&](rn::context ctx) {
+      begun = true;
+      while (!ctx.is_done()) std::this_thread::yield();
+      return 7;
+    };
+    auto work = [&]() -> rn::task<int> { co_return co_await rn::blocking(until_done, rn::this_context()); };
+    int got = 0;
+    while (!begun) {  // where the time was up before, the call was taken back
+      auto r = co_await rn::as_result(rn::with_timeout(5ms, work()));
+      if (r.ok()) got = std::move(r).value();
+    }
+    EXPECT_EQ(got, 7);
   });
 }
 
@@ -543,6 +563,32 @@ TEST_F(blocking, in_a_test_run_it_is_called_on_the_one_thread_and_time_stands_st
   });
   EXPECT_EQ(order, "brs");
   EXPECT_TRUE(runnel_test::threads_become(threads));
+}
+
+TEST_F(blocking, in_a_test_run_others_run_before_the_call_and_behind_it) {
+  int before = 0, behind = 0;
+  for (std::uint64_t n = 1; n <= 50; ++n) {
+    bool returned = false, resumed = false;
+    auto body = [&]() -> rn::task<> {
+      co_await rn::with_errgroup([&](rn::errgroup& g) -> rn::task<> {
+        g.go([&]() -> rn::task<> {
+          co_await rn::blocking([&] { returned = true; });
+          resumed = true;
+        });
+        g.go([&]() -> rn::task<> {
+          for (int i = 0; i < 10; ++i) {
+            before += !returned;
+            behind += returned && !resumed;
+            co_await rn::yield();
+          }
+        });
+        co_return;
+      });
+    };
+    rn::test::run(rn::test::seed(n), body);
+  }
+  EXPECT_GT(before, 0);
+  EXPECT_GT(behind, 0);
 }
 
 TEST_F(blocking, cancelled_everywhere_a_call_runs_whole_or_not_at_all) {
