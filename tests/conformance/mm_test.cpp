@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: BSL-1.0
-// The memory model: MM-01 to MM-05, MM-08, MM-10 and MM-11. What one side writes and the other reads is not atomic, so
+// The memory model: MM-01 to MM-05, MM-08 to MM-11 and MM-13. What one side writes and the other reads is not atomic, so
 // that a missing edge is a data race, which ThreadSanitizer reports, and on occasion a wrong value.
 #include <runnel/chan.hpp>
 #include <runnel/context.hpp>
 #include <runnel/errgroup.hpp>
 #include <runnel/go.hpp>
 #include <runnel/runtime.hpp>
+#include <runnel/sync/condition.hpp>
+#include <runnel/sync/mutex.hpp>
 #include <runnel/sync/wait_group.hpp>
+#include <runnel/timer.hpp>
 
 #include "support/conserves_frames.hpp"
 #include "support/wait_until.hpp"
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <thread>
@@ -195,6 +199,34 @@ TEST_F(memory_model, done_of_a_wait_group_happens_before_the_wait_that_it_releas
   });
 }
 
+// MM-09. What is written is written outside of the lock, behind the last time that the other holds it.
+rn::task<> wait_and_look(rn::mutex& m, rn::condition& c, rn::chan<void> waits, const int& x, int want) {
+  auto guard = co_await m.lock();
+  co_await waits.send();
+  co_await c.wait(guard);
+  EXPECT_EQ(x, want);
+}
+TEST_F(memory_model, a_notify_happens_before_the_wait_that_it_releases) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    for (int i = 0; i < rounds; ++i) {
+      rn::mutex m;
+      rn::condition c;
+      rn::chan<void> waits(0);
+      int x = -1;
+      rn::errgroup g;
+      g.go(wait_and_look, std::ref(m), std::ref(c), waits, std::cref(x), i);
+      co_await waits.recv();
+      (void)co_await m.lock();  // it waits now
+      x = i;
+      if (i % 2)
+        c.notify_one();
+      else
+        c.notify_all();
+      co_await g.wait();
+    }
+  });
+}
+
 // MM-10
 TEST_F(memory_model, a_cancel_happens_before_whoever_sees_it) {
   on_1_2_and_4_threads([]() -> rn::task<> {
@@ -227,6 +259,25 @@ TEST_F(memory_model, the_end_of_a_child_happens_before_the_wait_of_its_group) {
       for (std::size_t k = 0; k < results.size(); ++k) g.go([&results, k] { results[k] = static_cast<int>(k); });
       co_await g.wait();
       EXPECT_EQ(results, (std::vector<int>{0, 1, 2, 3}));
+    }
+  });
+}
+
+// MM-13
+TEST_F(memory_model, setting_a_timer_happens_before_its_tick_is_received) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    for (int i = 0; i < rounds; ++i) {
+      rn::timer t;
+      int x = -1;
+      rn::errgroup g;
+      g.go([&]() -> rn::task<> {
+        co_await t.recv();
+        EXPECT_EQ(x, i);
+      });
+      if (i % 2) co_await rn::yield();
+      x = i;
+      t.reset(std::chrono::microseconds(i % 3));
+      co_await g.wait();
     }
   });
 }
