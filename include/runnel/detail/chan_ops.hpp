@@ -3,6 +3,7 @@
 // Layer: L5
 #pragma once
 
+#include <runnel/compiler.hpp>
 #include <runnel/detail/chan_core.hpp>
 #include <runnel/detail/pool_thread.hpp>
 #include <runnel/detail/promise.hpp>
