@@ -3,6 +3,7 @@
 // Layer: L2
 #pragma once
 
+#include <runnel/detail/cancel_node.hpp>
 #include <runnel/detail/frame_pool.hpp>
 #include <runnel/detail/goroutine.hpp>
 #include <runnel/detail/intrusive_list.hpp>
