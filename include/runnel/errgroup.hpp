@@ -129,9 +129,9 @@ class join_operation : public awaitable_base {
   }
   void resume() {
     x_waits = false;
-    x_group.reopen();
     std::exception_ptr error = x_group.first_error();
     x_group.cancel(error);  // after a wait the group's context is done (EG-04)
+    x_group.reopen();
     if (error && x_rethrows) std::rethrow_exception(error);
   }
 

@@ -151,16 +151,21 @@ rn::task<> wait_for(rn::task_group& group, std::atomic<int>& waiters) {
   co_await group.wait();
 }
 
+// A group with a child that lives until `gate` closes, for which `first` has somebody wait.
+rn::task<> let_one_wait(rn::task_group& group, rn::errgroup& first, rn::chan<int> gate) {
+  group.go([](rn::chan<int> until) -> rn::task<> { co_await until.recv(); }, gate);
+  std::atomic<int> waiters = 0;
+  first.go(wait_for, std::ref(group), std::ref(waiters));
+  co_await until([&] { return waiters == 1; });
+  co_await test::let_others_run();
+}
+
 TEST(task_group, two_that_wait_at_once_are_misuse_and_the_first_goes_on) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     rn::chan<int> gate(0);
-    std::atomic<int> waiters = 0;
     rn::task_group group;
-    group.go([](rn::chan<int> until) -> rn::task<> { co_await until.recv(); }, gate);
     rn::errgroup first;
-    first.go(wait_for, std::ref(group), std::ref(waiters));
-    co_await until([&] { return waiters == 1; });
-    co_await test::let_others_run();
+    co_await let_one_wait(group, first, gate);
     EXPECT_EQ(co_await error_of_awaiting([&] { return group.wait(); }),
               "runnel: an errgroup is waited for by the goroutine that made it, a task_group by one at a time: tell the "
               "others by an event or a channel");
@@ -174,17 +179,33 @@ TEST(task_group, two_that_wait_at_once_are_misuse_and_the_first_goes_on) {
 TEST(task_group, one_who_waited_and_was_unwound_leaves_it_to_the_next) {
   on_1_2_and_4_threads([]() -> rn::task<> {
     rn::chan<int> gate(0);
-    std::atomic<int> waiters = 0;
     rn::task_group group;
-    group.go([](rn::chan<int> until) -> rn::task<> { co_await until.recv(); }, gate);
     rn::errgroup first;
-    first.go(wait_for, std::ref(group), std::ref(waiters));
-    co_await until([&] { return waiters == 1; });
-    co_await test::let_others_run();
+    co_await let_one_wait(group, first, gate);
     first.cancel();
     gate.close();
     co_await first.wait();
     co_await group.wait();
+    EXPECT_EQ(group.live(), 0u);
+  });
+}
+
+// Who has been refused comes again at once, while the other is about to open the group again.
+rn::task<> wait_again_and_again(rn::task_group& group, int times) {
+  for (; times > 0; co_await rn::yield()) {
+    try {
+      co_await group.wait();
+      --times;
+    } catch (const rn::misuse_error&) {
+    }
+  }
+}
+TEST(task_group, those_who_wait_one_after_the_other_do_not_disturb_each_other) {
+  on_1_2_and_4_threads([]() -> rn::task<> {
+    rn::task_group group;
+    rn::errgroup waiters;
+    for (int i = 0; i < 4; ++i) waiters.go(wait_again_and_again, std::ref(group), 20'000);
+    co_await waiters.wait();
     EXPECT_EQ(group.live(), 0u);
   });
 }

@@ -124,7 +124,7 @@ class group_core : public goroutine_owner, private group_node {
 
   // Before a join that is asked for. False: it is not for g to join, or another one does.
   bool claim_join(const goroutine& g) noexcept {
-    return (!x_owner || x_owner == &g) && !x_joined.exchange(true, std::memory_order_relaxed);
+    return (!x_owner || x_owner == &g) && !x_joined.exchange(true, std::memory_order_acquire);  // after reopen()
   }
   // The owner joins. True: it must stay suspended, with leaf and stop set; the last child schedules it.
   bool begin_join(goroutine& g, bool stops_if_due) noexcept {
@@ -137,9 +137,10 @@ class group_core : public goroutine_owner, private group_node {
   bool joined() const noexcept {
     return x_joined.load(std::memory_order_relaxed) && x_left.load(std::memory_order_acquire) == 0;
   }
+  // The joiner's last touch: the next one may claim the join at once, and counts itself down.
   void reopen() noexcept {
-    x_joined.store(false, std::memory_order_relaxed);
     x_left.fetch_add(1, std::memory_order_relaxed);
+    x_joined.store(false, std::memory_order_release);
   }
 
   // Of a group that has been joined. The first error stays for later waits (EG-03).
