@@ -123,7 +123,7 @@ struct task_promise_base : promise_base {
     requires(!std::is_reference_v<A>)
   operation_awaiter<A> await_transform(A&& a, await_place at = RUNNEL_AWAIT_PLACE) noexcept {
     x_last_await = at;
-    return operation_awaiter<A>(a);
+    return operation_awaiter<A>(a, this);
   }
   template <own_awaitable A>
   void await_transform(A&) {

@@ -175,19 +175,21 @@ RUNNEL_NOINLINE inline bool stop_here(goroutine& g, promise_base* leaf) noexcept
 // Makes g parked plainly, under q, on a link that the caller puts into q's queue before it leaves q, which is the last
 // thing that it does. The link is a waiter, of which reports read the reason, or is marked as a timer before q is left.
 // False: its context is done.
-RUNNEL_ALWAYS_INLINE bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node) noexcept {
+RUNNEL_ALWAYS_INLINE bool park_on(goroutine& g, promise_base* leaf, park_lock& q, list_link& node,
+                                  bool fence_is_free = asymmetric_fences) noexcept {
   g.set_leaf(leaf);
   g.set_node(&node);
-  publish(g.word, word::of(&q));  // before the level is read: against raise() and interrupt()
+  publish(g.word, word::of(&q), fence_is_free);  // before the level is read: against raise() and interrupt()
   if (!g.context.load(std::memory_order_relaxed)->due()) [[likely]] return true;
   g.word.store(0, std::memory_order_relaxed);
   return false;
 }
 
 // The same for a waiter in a queue. (Inlined in any case: to g++ sleep is rare, and to be called.)
-RUNNEL_ALWAYS_INLINE bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list_head& queue) noexcept {
+RUNNEL_ALWAYS_INLINE bool park(goroutine& g, promise_base* leaf, park_lock& q, waiter& w, list_head& queue,
+                               bool fence_is_free = asymmetric_fences) noexcept {
   w.g = &g;
-  if (!park_on(g, leaf, q, w)) [[unlikely]] return false;
+  if (!park_on(g, leaf, q, w, fence_is_free)) [[unlikely]] return false;
   queue.push_back(&w);
   return true;
 }

@@ -32,8 +32,8 @@ namespace runnel::detail {
 RUNNEL_SHARED inline const bool asymmetric_fences =
     ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 
-RUNNEL_ALWAYS_INLINE void light_fence() noexcept {
-  if (asymmetric_fences) [[likely]]
+RUNNEL_ALWAYS_INLINE void light_fence(bool is_free = asymmetric_fences) noexcept {
+  if (is_free) [[likely]]
     std::atomic_signal_fence(std::memory_order_seq_cst);
   else
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -59,17 +59,19 @@ inline constexpr bool asymmetric_fences = false;
 // ThreadSanitizer does not model fences, so the word that would be fenced is exchanged instead (publish below)
 // and these only have to be full barriers on real hardware.
 RUNNEL_SHARED inline std::atomic<unsigned> fence_word{0};
-inline void light_fence() noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
+inline void light_fence(bool = false) noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
 inline void heavy_fence() noexcept { fence_word.fetch_add(1, std::memory_order_seq_cst); }
 
 #endif
 
 // Stores the word that the rare side looks at, and fences lightly: whatever is loaded next is loaded after the
-// store is visible to a thread that has passed heavy_fence().
-RUNNEL_ALWAYS_INLINE void publish(std::atomic<std::uint64_t>& word, std::uint64_t value) noexcept {
+// store is visible to a thread that has passed heavy_fence(). Who is inside of a lock by its bias knows that the fence
+// is free.
+RUNNEL_ALWAYS_INLINE void publish(std::atomic<std::uint64_t>& word, std::uint64_t value,
+                                  [[maybe_unused]] bool fence_is_free = asymmetric_fences) noexcept {
 #if RUNNEL_HAS_MEMBARRIER
   word.store(value, std::memory_order_release);  // [publish] release: the goroutine's fields, before interrupt()
-  light_fence();
+  light_fence(fence_is_free);
 #else
   word.exchange(value, std::memory_order_seq_cst);  // seq_cst: with the level load that follows, against raise()
 #endif

@@ -50,6 +50,11 @@ template <class E> struct recv_waiter : waiter {
     outcome = e ? outcome_t::closed_with_error : outcome_t::closed;
     if (e) std::construct_at(reinterpret_cast<std::exception_ptr*>(error_bytes), e);
   }
+  // Whether discard() is needed.
+  static constexpr bool ends_by_itself = std::is_trivially_destructible_v<E>;
+  bool holds_something() const noexcept {
+    return ends_by_itself ? outcome == outcome_t::closed_with_error : outcome != outcome_t::pending;
+  }
   void discard() noexcept {
     if (outcome == outcome_t::done) std::destroy_at(&element());
     if (outcome == outcome_t::closed_with_error) std::destroy_at(&error());

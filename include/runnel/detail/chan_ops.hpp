@@ -74,11 +74,15 @@ template <class T> RUNNEL_ALWAYS_INLINE received<T> unwrap(recv_waiter<element_o
     if (w.outcome == transfer::closed_with_error) rethrow_error_of(w);
     return nothing_received<T>();
   }
-  w.outcome = transfer::pending;
   struct ender {
-    E& element;
-    ~ender() { std::destroy_at(&element); }
-  } end{w.element()};
+    recv_waiter<E>& w;
+    ~ender() {
+      if constexpr (!recv_waiter<E>::ends_by_itself) {
+        std::destroy_at(&w.element());
+        w.outcome = transfer::pending;
+      }
+    }
+  } end{w};
   if constexpr (std::is_void_v<T>)
     return true;
   else if constexpr (std::is_same_v<E, T>)
@@ -129,6 +133,10 @@ struct chan_access {
 // to be saved, and hardly a jump is taken (decision 029). meet() is the whole.
 template <class Op, class Waiter> class channel_operation : public awaitable_base {
  public:
+  // The frame that awaits this; kept where the waiter is linked once it waits.
+  void keep_frame(promise_base* leaf) noexcept { x_waiter.next = reinterpret_cast<list_link*>(leaf); }
+  promise_base* kept_frame() const noexcept { return reinterpret_cast<promise_base*>(x_waiter.next); }
+
   // The channel by value: it is at hand where this is called.
   bool suspend(promise_base* leaf) { return suspend(leaf, core()); }
   bool suspend(promise_base* leaf, chan_core* core) {
@@ -139,7 +147,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
       return suspend_rarely(leaf, core);
     if (!may_operate(*g)) [[unlikely]]
       return suspend_rarely(leaf, core);
-    if (!core->lock().enter_biased(g->proc)) [[unlikely]]
+    if (!core->lock().enter_biased_first(g->proc)) [[unlikely]]
       return meet(leaf, *core, *g);
     if (list_head& peers = Op::peers(*core); !peers.empty()) {
       auto* peer = static_cast<waiter*>(peers.first());
@@ -185,7 +193,7 @@ template <class Op, class Waiter> class channel_operation : public awaitable_bas
     return wake_and_spend_budget(*g.proc, woken, g, leaf);
   }
   RUNNEL_ALWAYS_INLINE bool sleep(promise_base* leaf, chan_core& core, goroutine& g) noexcept {
-    bool parked = park(g, leaf, core.lock(), x_waiter, Op::queue(core));
+    bool parked = park(g, leaf, core.lock(), x_waiter, Op::queue(core), true);
     core.lock().leave_biased();
     return parked || stop_here(g, leaf);
   }
@@ -223,7 +231,7 @@ template <class T> class recv_operation : public channel_operation<recv_operatio
     return *this;
   }
   ~recv_operation() {
-    if (this->x_waiter.outcome != transfer::pending) [[unlikely]]
+    if (this->x_waiter.holds_something()) [[unlikely]]
       this->x_waiter.discard();
   }
   RUNNEL_ALWAYS_INLINE received<T> resume() { return unwrap<T>(this->x_waiter); }

@@ -43,7 +43,7 @@ inline runnable_item take_chosen(processor& p, chooser& c) noexcept {
   std::size_t n = next + children + p.goroutines.size();
   std::size_t pick = n == 0 ? 0 : c.choose(n);
   if (pick >= n) return {};
-  if (pick < next) return {.goroutine = std::exchange(p.run_next, nullptr)};
+  if (pick < next) return {.goroutine = p.clear_next()};
   pick -= next;
   if (pick < children) {
     list_link* child = p.children.back();

@@ -10,6 +10,7 @@
 #include <runnel/detail/spinlock.hpp>
 
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -86,23 +87,22 @@ class park_lock {
   [[nodiscard]] bool enter_biased([[maybe_unused]] const bias_owner* me,
                                   [[maybe_unused]] std::size_t slot = 0) noexcept {
 #if RUNNEL_HAS_MEMBARRIER
-    bias_place* here = me->x_place;
     if (slot >= bias_place::at_once) [[unlikely]] return false;
-    std::atomic<const park_lock*>& inside = here->inside[slot];
-    if (inside.load(std::memory_order_relaxed)) [[unlikely]] return false;  // an element's move uses a channel, say
-    inside.store(this, std::memory_order_release);  // [leave]: a revoker of the lock before may see this instead
-    // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our slot before our
-    // x_bias load, against revoke()'s x_bias store before it looks at the slots.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (x_bias.load(std::memory_order_relaxed) == here) [[likely]] {
-      // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin part
-      // that we then held ourselves (invariant 2).
-      std::atomic_signal_fence(std::memory_order_acquire);
-      return true;
-    }
-    inside.store(nullptr, std::memory_order_release);
-#endif
+    if (me->x_place->inside[slot].load(std::memory_order_relaxed)) [[unlikely]] return false;  // an element's move, say
+    return enter_free_slot(*me->x_place, slot);
+#else
     return false;
+#endif
+  }
+  // The same for a processor that is inside of no lock by its bias, as one is not that runs an awaited operation: what
+  // runs under a lock, the move of an element, awaits nothing.
+  [[nodiscard]] bool enter_biased_first([[maybe_unused]] const bias_owner* me) noexcept {
+#if RUNNEL_HAS_MEMBARRIER
+    assert(!me->x_place->inside[0].load(std::memory_order_relaxed));
+    return enter_free_slot(*me->x_place, 0);
+#else
+    return false;
+#endif
   }
   void leave_biased(std::size_t slot = 0) noexcept {
     x_last->inside[slot].store(nullptr, std::memory_order_release);  // [leave] release: before [revoke] in revoke()
@@ -143,6 +143,22 @@ class park_lock {
  private:
   static constexpr std::uint32_t first_streak = 64;
   static constexpr std::uint32_t longest_streak = 1u << 20;
+
+  RUNNEL_ALWAYS_INLINE bool enter_free_slot(bias_place& here, std::size_t slot) noexcept {
+    std::atomic<const park_lock*>& inside = here.inside[slot];
+    inside.store(this, std::memory_order_release);  // [leave]: a revoker of the lock before may see this instead
+    // A light fence, and a free one: a bias is only ever set where heavy_fence() is a membarrier. Our slot before our
+    // x_bias load, against revoke()'s x_bias store before it looks at the slots.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (x_bias.load(std::memory_order_relaxed) == &here) [[likely]] {
+      // Ordered after the previous holder: either we were it, or it set the bias that we read under the spin part
+      // that we then held ourselves (invariant 2).
+      std::atomic_signal_fence(std::memory_order_acquire);
+      return true;
+    }
+    inside.store(nullptr, std::memory_order_release);
+    return false;
+  }
 
   RUNNEL_NOINLINE void lock_slow(bias_place* me) noexcept {
     x_spin.lock_watched<sharing_loss>();

@@ -32,13 +32,10 @@ class owner_gate {
  public:
 #if RUNNEL_HAS_MEMBARRIER
   void enter() noexcept {
-    if (!try_enter()) [[unlikely]] enter_fenced();
-  }
-  // Enters if the door is open; else it is for enter() to go on.
-  [[nodiscard]] bool try_enter() noexcept {
     x_inside.store(true, std::memory_order_relaxed);
-    std::atomic_signal_fence(std::memory_order_seq_cst);      // x_inside, then x_door, against enter_foreign()
-    return x_door.load(std::memory_order_acquire) == open;  // acquire: after leave_foreign()
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // x_inside, then x_door, against enter_foreign()
+    if (x_door.load(std::memory_order_acquire) != open) [[unlikely]]  // acquire: after leave_foreign()
+      enter_fenced();
   }
   void leave() noexcept { x_inside.store(false, std::memory_order_release); }  // before [shut] in enter_foreign()
 
@@ -69,12 +66,12 @@ class owner_gate {
     }
   }
 
-  std::atomic<bool> x_inside{false};
-  std::atomic<std::uint8_t> x_door{not_shut()};
+  // Each in a word of its own: a load waits for what was stored to the same word last, even to another byte of it.
+  alignas(8) std::atomic<bool> x_inside{false};
+  alignas(8) std::atomic<std::uint8_t> x_door{not_shut()};
   spinlock x_foreign;
 #else
   void enter() noexcept { x_lock.lock(); }
-  [[nodiscard]] bool try_enter() noexcept { return false; }
   void leave() noexcept { x_lock.unlock(); }
   void enter_foreign() noexcept { x_lock.lock(); }
   void leave_foreign() noexcept { x_lock.unlock(); }
@@ -93,11 +90,14 @@ struct runnable_item {
 };
 
 // Invariants:
-//   1. Everything up to `gate`, and fresh_count, is touched by the thread that pumps this processor, between
-//      gate.enter() and leave(), or by a foreigner between enter_foreign() and leave_foreign().
+//   1. Everything from `goroutines` to `gate`, and fresh_count, is touched by the thread that pumps this processor,
+//      between gate.enter() and leave(), or by a foreigner between enter_foreign() and leave_foreign().
 //   2. At most one pump per processor is posted or running; which thread that is may change between pumps.
 //   3. A goroutine is in at most one queue; a fork-join child likewise.
 //
+//   run_next   null | a goroutine   set by the pumping thread alone, where it is null; cleared at the gate, by a
+//              foreigner where it is not null. So nobody writes it once the pumping thread has seen null, and to set it
+//              takes no gate
 //   child_count, backlog   the lengths of children, and of goroutines and fresh: written at the gate; read anywhere, as
 //              hints only
 //   reserve    written by the pumping thread (release, after what a goroutine did that has ended); read anywhere
@@ -107,7 +107,7 @@ struct runnable_item {
 //              scheduler alive: written by who has the processor, read when nothing lives
 //   visitors_gone   how often one has left; read when nothing lives
 struct alignas(cache_line * 2) processor : bias_owner {
-  fifo_link* run_next = nullptr;  // woken by what runs now: resumed first, so that a ping-pong stays on one core
+  std::atomic<fifo_link*> run_next{nullptr};  // woken by what runs now: goes first, so a ping-pong stays on one core
   fifo goroutines;                // oldest first
   list_head fresh;                // goroutines that have not begun, and came when `window` others were waiting
   list_head children;             // fork-join children: the owner takes the newest, a thief the oldest
@@ -133,7 +133,7 @@ struct alignas(cache_line * 2) processor : bias_owner {
   std::int64_t debt = 0;          // ns; what it has lost by sharing beyond half of its time (cost_model)
   std::uint32_t sampled_progress = 0;
   std::uint32_t looked_outside_at = 1u << 31;  // in progress, at last: for what was injected. Long ago
-  static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64;
+  static constexpr std::uint32_t frequent_samples = 32, rare_samples = 64, rarest_samples = 256;
   std::uint32_t sample_interval = frequent_samples;  // resumes
   bool unwinding = false;
   bool shares_next = true;        // who is woken goes into the queue instead of run_next
@@ -149,12 +149,24 @@ struct alignas(cache_line * 2) processor : bias_owner {
   // Takes run_next, by the thread that pumps.
   fifo_link* take_next() noexcept {
     gate.enter();
-    fifo_link* g = std::exchange(run_next, nullptr);
+    fifo_link* g = run_next.load(std::memory_order_relaxed);
+    run_next.store(nullptr, std::memory_order_relaxed);
     gate.leave();
     return g;
   }
+  // Sets run_next, by the thread that pumps. False if it is set.
+  bool set_next(fifo_link* g) noexcept {
+    if (run_next.load(std::memory_order_relaxed)) [[unlikely]] return false;
+    run_next.store(g, std::memory_order_release);  // before acquire in clear_next(), of another thread
+    return true;
+  }
 
   // At the gate.
+  fifo_link* clear_next() noexcept {
+    fifo_link* g = run_next.load(std::memory_order_acquire);
+    if (g) run_next.store(nullptr, std::memory_order_relaxed);  // else it may be set between the two
+    return g;
+  }
   bool has_goroutines() const noexcept { return !goroutines.empty() || fresh_count != 0; }
   void push_goroutine(fifo_link* g) noexcept {
     goroutines.push(g);

@@ -100,7 +100,7 @@ class processor_set {
     };
     for (auto& p : x_processors) {
       p.gate.enter_foreign();
-      if (p.run_next) f(*p.run_next);
+      if (fifo_link* next = p.run_next.load(std::memory_order_acquire)) f(*next);
       visit(p.goroutines);
       for (list_link* g = p.fresh.first(); g != p.fresh.end(); g = g->next) f(*g);
       p.gate.leave_foreign();

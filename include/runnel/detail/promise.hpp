@@ -237,15 +237,25 @@ inline void resume(promise_base* p) { p->handle().resume(); }
 // it is awaited, and never afterwards.
 struct awaitable_base {};
 
+// One that keeps the frame that awaits it is told of it before. What was just stored is known to g++, while a frame
+// that is asked for its own address loads it, and all the rest waits for that.
+template <class Operation>
+concept keeps_frame = requires(Operation& op, promise_base* leaf) { op.keep_frame(leaf), op.kept_frame(); };
+
 // By value and with a reference: g++ 12 copies what await_transform returns by reference.
 template <class Operation>
 class operation_awaiter {
  public:
-  explicit operation_awaiter(Operation& op) noexcept : x_op(op) {}
+  operation_awaiter(Operation& op, promise_base* leaf) noexcept : x_op(op) {
+    if constexpr (keeps_frame<Operation>) op.keep_frame(leaf);
+  }
   bool await_ready() const noexcept { return false; }
   template <class Promise>
-  auto await_suspend(std::coroutine_handle<Promise> h) const {
-    return x_op.suspend(&h.promise());
+  auto await_suspend([[maybe_unused]] std::coroutine_handle<Promise> h) const {
+    if constexpr (keeps_frame<Operation>)
+      return x_op.suspend(x_op.kept_frame());
+    else
+      return x_op.suspend(&h.promise());
   }
   RUNNEL_ALWAYS_INLINE decltype(auto) await_resume() const { return x_op.resume(); }
 

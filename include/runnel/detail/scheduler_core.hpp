@@ -5,6 +5,7 @@
 
 #include <runnel/config.hpp>
 #include <runnel/detail/chooser.hpp>
+#include <runnel/detail/coarse_clock.hpp>
 #include <runnel/detail/cost_model.hpp>
 #include <runnel/detail/frame_tender.hpp>
 #include <runnel/detail/intrusive_list.hpp>
@@ -83,19 +84,13 @@ class scheduler_core : public rescue_monitor {
 
   void schedule_next(processor& p, fifo_link* g) noexcept {
     if (p.shares_next) [[unlikely]] return push(p, g);
-    p.gate.enter();
-    fifo_link* displaced = std::exchange(p.run_next, g);
-    p.gate.leave();
-    if (displaced) push(p, displaced);
+    while (!p.set_next(g))
+      if (fifo_link* displaced = p.take_next()) push(p, displaced);
   }
   // The same where that is easy. False if it is not, and nothing has been done.
   static bool try_schedule_next(processor& p, fifo_link* g) noexcept {
-    if (p.shares_next || !p.gate.try_enter()) [[unlikely]] return false;
-    const bool vacant = !p.run_next;
-    if (vacant) [[likely]]
-      p.run_next = g;
-    p.gate.leave();
-    return vacant;
+    if (p.shares_next) [[unlikely]] return false;
+    return p.set_next(g);
   }
 
   RUNNEL_NOINLINE void push(processor& p, fifo_link* g) noexcept {
@@ -167,8 +162,8 @@ class scheduler_core : public rescue_monitor {
     for (;;) {
       bool takes_next = true;
       if (turn.must_attend(progress)) [[unlikely]] {
-        if (turn.ends_sample(p, progress) && turn.ends(p, sample(p, progress))) return post_again(p, outer);
-        takes_next = progress % pump_turn::streak != 0 && !x_chooser && !injected_is_due;
+        if (ends_sample(p, progress) && turn.ends(p, sample(p, progress))) return post_again(p, outer);
+        takes_next = !turn.ends_streak(progress) && !x_chooser && !injected_is_due;
         turn.go_on(p, progress);
         if (x_chooser) turn.go_on_for_one(progress);
       }
@@ -184,7 +179,7 @@ class scheduler_core : public rescue_monitor {
         if (std::exchange(searching, false)) found_something(p);
         if (next.fresh) next.goroutine = Run::of_fresh(next.fresh);
       }
-      p.transfers = 0;
+      if (p.transfers != 0) p.transfers = 0;
       if (next.goroutine) [[likely]]
         Run::goroutine(p, next.goroutine);
       else
@@ -225,14 +220,11 @@ class scheduler_core : public rescue_monitor {
     return false;
   }
   bool has_nothing_to_do(processor& p) const noexcept {
-    p.gate.enter();
-    bool has_next = p.run_next;
-    p.gate.leave();
     auto is_dry = [](const processor& each) {
       return each.backlog.load(std::memory_order_relaxed) + each.child_count.load(std::memory_order_relaxed) == 0;
     };
-    return !has_next && p.reserve.load(std::memory_order_relaxed) == 0 && !anything_injected() &&
-           std::all_of(x_processors.begin(), x_processors.end(), is_dry);
+    return !p.run_next.load(std::memory_order_relaxed) && p.reserve.load(std::memory_order_relaxed) == 0 &&
+           !anything_injected() && std::all_of(x_processors.begin(), x_processors.end(), is_dry);
   }
 
  public:
@@ -263,11 +255,12 @@ class scheduler_core : public rescue_monitor {
   void tend() noexcept { x_tender.tend(x_host, all_idle()); }
 
  private:
-  // In resumes:
+  // In resumes, or, while one wakes the next, in streaks, of which the second has the first one's place:
   static constexpr std::uint32_t injected_every = 32;  // what was injected, and goroutines, go before children; and,
-                                                       // a streak later, the newest that has not begun before all
+  static constexpr std::uint32_t newest_after = 16;    // so much later, the newest that has not begun before all
   static constexpr std::int64_t oldest_every = 1'000'000;    // ns; then the oldest of those that have not begun begins
   static constexpr std::int64_t search_spin = 4'000;         // ns
+  static constexpr std::int64_t fine = 200;                  // ns a resume, in the mean: then samples are rarest
 
   processor* here() const noexcept {
     processor* p = this_processor();
@@ -289,14 +282,16 @@ class scheduler_core : public rescue_monitor {
   template <class Run>
   runnable_item take(processor& p, std::uint32_t progress) noexcept {
     if (x_chooser) [[unlikely]] return take_chosen(p);
-    bool goroutines_first = progress - p.looked_outside_at >= injected_every;  // more, where a batch was unwound
-    if (goroutines_first) p.looked_outside_at = progress - progress % injected_every;
-    bool fresh_first = progress % injected_every == pump_turn::streak;
-    if (goroutines_first)
+    const std::uint32_t since = progress - p.looked_outside_at;
+    const bool fresh_first = since == newest_after || since == pump_turn::streak_of(p);
+    const bool goroutines_first = since >= injected_every && !fresh_first;  // more, where a batch was unwound
+    if (goroutines_first) {
+      p.looked_outside_at = progress;
       if (fifo_link* g = take_injected(p)) return {.goroutine = g};
+    }
     runnable_item next;
     p.gate.enter();
-    if (p.run_next) p.push_goroutine(std::exchange(p.run_next, nullptr));
+    if (fifo_link* woken = p.clear_next()) p.push_goroutine(woken);
     if (std::exchange(p.oldest_is_due, false)) next.fresh = p.pop_oldest_fresh();
     if (!next && fresh_first) next.fresh = p.pop_newest_fresh();
     if (!next && !(goroutines_first && p.has_goroutines())) next.child = p.pop_newest_child();
@@ -373,11 +368,17 @@ class scheduler_core : public rescue_monitor {
     x_cost.sample(work, p.debt);
     return work;
   }
+  // Samples that are rarer are so because resumes were short: one in which the clock ticks is taken at once.
+  bool ends_sample(const processor& p, std::uint32_t progress) const noexcept {
+    return pump_turn::ends_sample(p, progress) ||
+           (p.sample_interval > processor::rare_samples && !x_chooser && has_ticked_since(p.sampled_at));
+  }
   RUNNEL_NOINLINE std::int64_t sample(processor& p, std::uint32_t progress) noexcept {
     const auto [at, elapsed, lost, resumes] = measure(p, progress);
     if (at - p.oldest_at >= oldest_every) p.oldest_at = at, p.oldest_is_due = true;
     p.shares_next = shares_next();
-    const std::uint32_t usual = x_cost.coarse() ? processor::frequent_samples : processor::rare_samples;
+    const std::uint32_t rare = elapsed < fine * resumes ? processor::rarest_samples : processor::rare_samples;
+    const std::uint32_t usual = x_cost.coarse() ? processor::frequent_samples : rare;
     p.sample_interval = std::min(usual, 2 * p.sample_interval);  // no faster: a short turn says little of the next
     // Nobody is to wait for so many turns where these take long: Asio for as many then as fit into a sample; and
     // who was injected, woken by a handler or a timer, comes soon: see pump().
@@ -388,7 +389,6 @@ class scheduler_core : public rescue_monitor {
   }
 
   bool shares_next() const noexcept { return x_cost.coarse() && x_concurrency > 1; }
-
   chooser* x_chooser = nullptr;
   void* x_environment = nullptr;
   run_observer* x_observer = nullptr;

@@ -39,8 +39,8 @@ inline runnable_item steal_from(processor& victim, processor& thief, bool stuck)
     for (std::uint32_t i = 0; i < fresh_count; ++i) fresh.push_back(victim.pop_oldest_fresh());
   } else if (std::size_t waiting = victim.goroutines.size(); waiting > 0) {
     goroutines = victim.take_goroutines(std::min((waiting + 1) / 2, steal_at_most_waiting));
-  } else if (stuck && victim.run_next) {
-    goroutines.push(std::exchange(victim.run_next, nullptr));
+  } else if (fifo_link* next = stuck ? victim.clear_next() : nullptr) {
+    goroutines.push(next);
   }
   victim.gate.leave_foreign();
 

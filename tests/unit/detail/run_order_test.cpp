@@ -126,6 +126,23 @@ TEST(run_order, what_has_not_begun_gets_its_share_while_the_queue_never_empties)
   }
 }
 
+// The same where one wakes the next without end, which has its streaks.
+TEST(run_order, what_waits_gets_its_share_while_one_wakes_the_next) {
+  constexpr int late = 100;
+  runner r;
+  int begun = 0;
+  std::size_t turns = 0;
+  r.body = [&](int n) {
+    ++turns;
+    if (turns == 1) r.start(window + late);
+    if (n > window) ++begun;
+    if (n == 0 && begun < late && turns < 1'000'000) r.core.schedule_next(&r.items[0]);
+  };
+  r.run();
+  EXPECT_EQ(begun, late);
+  EXPECT_LE(turns, std::size_t{2} * 64 * (late + 2) + window);
+}
+
 // Each level that is open has at most the window's children behind it.
 TEST(run_order, a_tree_of_goroutines_never_lives_all_at_once) {
   constexpr int fan_out = 10, levels = 5, all = 111'111;
