@@ -305,7 +305,7 @@ template <class T> class group_body_operation : public boundary<group_body_opera
   }
   bool unwound(goroutine& g) noexcept {
     leave(g);
-    x_unwound = !x_outer->due();
+    x_unwound = x_node.due() && !x_outer->due();
     return !x_unwound;
   }
   runnel::result<T> resume() {

@@ -87,9 +87,9 @@ template <class T, class C, class... A>
 struct std::coroutine_traits<runnel::task<T>, C, A...> {
   using promise_type = runnel::detail::own_context_promise<T>;
 };
-// Member functions and lambdas, whose first parameter is the object.
+// Member functions and lambdas, whose first parameter is the object, by reference.
 template <class T, class Object, class C, class... A>
-  requires(std::is_class_v<std::remove_cvref_t<Object>> &&
+  requires(std::is_lvalue_reference_v<Object> && std::is_class_v<std::remove_cvref_t<Object>> &&
            !std::same_as<std::remove_cvref_t<Object>, runnel::context> &&
            std::same_as<std::remove_cvref_t<C>, runnel::context>)
 struct std::coroutine_traits<runnel::task<T>, Object, C, A...> {

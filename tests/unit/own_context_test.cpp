@@ -261,4 +261,21 @@ TEST(own_context, a_parameter_by_const_reference_is_a_context_too) {
   cancelled_by_its_parameter([](const rn::context& ctx) { return by_const_reference(ctx); });
 }
 
+// A free function whose first parameter is of a class is no member function: the context behind it is one like any
+// other.
+rn::task<bool> after_a_name(std::string name, rn::context request) {
+  co_await rn::sleep(100us);
+  co_return !name.empty() && request.is_done();
+}
+TEST(own_context, a_context_behind_a_parameter_of_a_class_is_a_parameter_like_any_other) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    cancel();
+    const auto done = co_await rn::as_result(after_a_name("login", ctx));
+    EXPECT_TRUE(done.ok());
+  };
+  rt.run(app);
+}
+
 }  // namespace

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <optional>
+#include <thread>
 #include <utility>
 
 namespace {
@@ -76,6 +77,26 @@ TEST(ticker_death, one_that_dies_while_somebody_waits_for_it_says_so) {
         });
       },
       "a ticker was destroyed while somebody waited for it");
+}
+
+// The runtime of a ticker is not the one of who waits for it.
+TEST(ticker, who_waits_for_one_of_another_runtime_goes_on_in_its_own) {
+  rn::runtime a(rn::threads(1)), b(rn::threads(1));
+  std::optional<rn::ticker> ticker;
+  auto make = [&]() -> rn::task<> {
+    ticker.emplace(std::chrono::milliseconds(1));
+    co_return;
+  };
+  a.run(make);
+  auto wait = [&]() -> rn::task<> {
+    const auto here = std::this_thread::get_id();
+    for (int i = 0; i < 3; ++i) {
+      co_await ticker->recv();
+      EXPECT_EQ(std::this_thread::get_id(), here);
+    }
+    ticker.reset();
+  };
+  b.run(wait);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <runnel/as_result.hpp>
 #include <runnel/errgroup.hpp>
+#include <runnel/own_context.hpp>
+#include <runnel/sleep.hpp>
 #include <runnel/with_context.hpp>
 #include <support/checked_runtime.hpp>
 
@@ -358,6 +360,22 @@ TEST(with_errgroup, a_body_that_throws_before_it_is_a_coroutine_still_joins) {
     EXPECT_EQ(co_await error_of(work()), "body");
     EXPECT_EQ(alive, 0);
   });
+}
+
+rn::task<> under_its_own(rn::context) { co_await rn::sleep(std::chrono::microseconds(100)); }
+
+// By its context and not by the group's: the group knows of no reason to stop there.
+TEST(with_errgroup, a_body_that_a_context_of_its_own_unwinds_is_unwound_for_who_awaits) {
+  rn::runtime rt(rn::threads(1));
+  auto app = []() -> rn::task<> {
+    auto [ctx, cancel] = rn::context::background().with_cancel();
+    cancel();
+    auto body = [&](rn::errgroup&) -> rn::task<> { co_await under_its_own(ctx); };
+    auto grouped = [&]() -> rn::task<> { co_await rn::with_errgroup(body); };
+    const auto done = co_await rn::as_result(grouped());
+    EXPECT_TRUE(done.canceled());
+  };
+  rt.run(app);
 }
 
 }  // namespace

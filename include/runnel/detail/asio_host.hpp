@@ -179,7 +179,8 @@ class asio_host : public pump_host,
       fifo woken;
       core.timers.on_timer(now(), woken);
       core.timers.set_host();  // Asio's timer may be armed for what has gone
-      core.core.schedule_all(woken);
+      fifo own = keep_own(core.core, woken);
+      core.core.schedule_all(own);
       if (core.wait_ended(1'000'000)) return true;
       if (now() >= until) return false;
     }
@@ -327,7 +328,8 @@ class asio_host_on final : public asio_host {
       std::lock_guard hold(x_mutex);
       x_woke_many = woken.size() >= many;
     }
-    run_here(woken);
+    fifo own = keep_own(core.core, woken);
+    run_here(own);
   }
   void arm_monitor(std::int64_t after) noexcept override {
     std::lock_guard hold(x_mutex);

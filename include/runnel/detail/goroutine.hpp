@@ -150,6 +150,18 @@ inline void requeue(goroutine* g) noexcept { g->core().schedule(g); }
 // The same for the goroutine that runs here.
 inline void requeue_self(goroutine& g) noexcept { g.core().push(*g.proc, &g); }
 
+// Of those that a timer has woken, whose scheduler this is. The others, as who waits for another runtime's ticker, go
+// to theirs.
+inline fifo keep_own(const scheduler_core& core, fifo& woken) noexcept {
+  fifo own;
+  while (fifo_link* link = woken.pop())
+    if (auto* g = static_cast<goroutine*>(link); &g->core() == &core)
+      own.push(g);
+    else
+      requeue(g);
+  return own;
+}
+
 // g runs from now on, on the thread that pumps `here`.
 inline void enter(processor& here, goroutine& g, std::uint8_t budget = goroutine::full_budget) noexcept {
   g.proc = &here;

@@ -327,7 +327,8 @@ class test_host final : public pump_host,
     }
     fifo woken;
     core.timers.fire_nth(x_due, n - handlers, now(), woken);
-    core.core.schedule_all(woken);
+    fifo own = keep_own(core.core, woken);
+    core.core.schedule_all(own);
   }
   bool wake_a_quiet_one() {
     x_goes_on = false;

@@ -251,12 +251,13 @@ class [[nodiscard("the units are given back when this dies: keep it")]] permit {
     if (!x_semaphore) throw misuse_error("runnel: release of a permit that has no units");
     std::exchange(x_semaphore, nullptr)->release(detach());
   }
-  /// Gives some of them back. Throws: misuse_error, with no effect, for a negative n, or if it has fewer.
+  /// Gives some of them back; with the last of them it is as after release(). Throws: misuse_error, with no effect, for
+  /// a negative n, or if it has fewer.
   void release(std::ptrdiff_t n) {
     if (n < 0 || n > units()) throw misuse_error("runnel: release of more units than the permit has");
     if (n == 0) return;
-    x_semaphore->release(n);
     x_units -= static_cast<std::uint64_t>(n);
+    (x_units == 0 ? std::exchange(x_semaphore, nullptr) : x_semaphore)->release(n);
   }
   /// Leaves the units acquired: somebody else will release them. Returns: how many.
   std::ptrdiff_t detach() noexcept {

@@ -189,4 +189,17 @@ TEST(semaphore_death, a_permit_whose_units_were_released_behind_its_back_says_so
       "the units of a permit were released by somebody else");
 }
 
+TEST(semaphore, may_die_when_a_permit_has_given_all_units_back_in_parts) {
+  rn::permit p;
+  {
+    auto s = std::make_unique<rn::semaphore>(3);
+    p = s->try_acquire(3);
+    p.release(1);
+    EXPECT_TRUE(p);
+    p.release(2);
+    EXPECT_FALSE(p);
+    EXPECT_EQ(s->available(), 3);
+  }
+}
+
 }  // namespace
