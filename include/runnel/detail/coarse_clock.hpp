@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// runnel/detail/coarse_clock.hpp: whether some milliseconds have passed, for a fifth of what the time costs.
+// runnel/detail/coarse_clock.hpp: whether some milliseconds have passed, for a third of what the time costs.
 // Layer: L0
 #pragma once
 
