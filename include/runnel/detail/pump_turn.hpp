@@ -13,22 +13,21 @@ namespace runnel::detail {
 // A pump's turn, between two of Asio's. It is counted in processor::progress, which goes round.
 class pump_turn {
  public:
-  static constexpr std::uint32_t shortest_streak = 16;      // resumes
   static constexpr std::int64_t longest_sample = 500'000;  // ns
 
   // Of p, which has just been sampled.
   explicit pump_turn(const processor& p) noexcept
-      : x_began(p.sampled_progress), x_began_at(p.sampled_at), x_attend_at(x_began), x_streak_ends_at(x_began) {}
+      : x_began(p.sampled_progress), x_began_at(p.sampled_at), x_attend_at(x_began) {}
 
-  // For how many resumes those who are woken go before the others: for more where samples are rare, since resumes are
-  // short. They go behind them once then.
+  // For how many resumes those who are woken go before the others, to go behind them once then. For more where samples
+  // are rarest, since resumes are short.
   static std::uint32_t streak_of(const processor& p) noexcept {
-    return std::max(shortest_streak, p.sample_interval / 4);
+    return p.sample_interval > processor::rare_samples ? 64 : 16;
   }
+  static bool ends_streak(const processor& p, std::uint32_t progress) noexcept { return progress % streak_of(p) == 0; }
 
   // Whether a streak has ended, or a sample. At first in any case.
   bool must_attend(std::uint32_t progress) const noexcept { return has_come(progress, x_attend_at); }
-  bool ends_streak(std::uint32_t progress) const noexcept { return has_come(progress, x_streak_ends_at); }
   static bool ends_sample(const processor& p, std::uint32_t progress) noexcept {
     return has_come(progress, p.sampled_progress + p.sample_interval);
   }
@@ -38,8 +37,8 @@ class pump_turn {
            (p.sampled_progress - x_began >= most_resumes && p.sampled_at - x_began_at >= shortest);
   }
   void go_on(const processor& p, std::uint32_t progress) noexcept {
-    if (ends_streak(progress)) x_streak_ends_at = progress + streak_of(p);
-    x_attend_at = progress + std::min(x_streak_ends_at - progress, p.sampled_progress + p.sample_interval - progress);
+    const std::uint32_t streak = streak_of(p);
+    x_attend_at = progress + std::min(streak - progress % streak, p.sampled_progress + p.sample_interval - progress);
   }
   void go_on_for_one(std::uint32_t progress) noexcept { x_attend_at = progress + 1; }
 
@@ -54,7 +53,6 @@ class pump_turn {
   std::uint32_t x_began;
   std::int64_t x_began_at;
   std::uint32_t x_attend_at;
-  std::uint32_t x_streak_ends_at;
 };
 
 }  // namespace runnel::detail

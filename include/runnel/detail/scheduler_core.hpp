@@ -163,7 +163,7 @@ class scheduler_core : public rescue_monitor {
       bool takes_next = true;
       if (turn.must_attend(progress)) [[unlikely]] {
         if (ends_sample(p, progress) && turn.ends(p, sample(p, progress))) return post_again(p, outer);
-        takes_next = !turn.ends_streak(progress) && !x_chooser && !injected_is_due;
+        takes_next = !turn.ends_streak(p, progress) && !x_chooser && !injected_is_due;
         turn.go_on(p, progress);
         if (x_chooser) turn.go_on_for_one(progress);
       }

@@ -26,7 +26,7 @@ TEST(pump_turn, looks_around_at_first) {
   EXPECT_TRUE(pump_turn(p).must_attend(1000));
 }
 
-// The count may go round in any of them. At first a streak has ended.
+// The count may go round in any of them.
 TEST(pump_turn, looks_around_where_a_streak_or_a_sample_ends) {
   for (std::uint32_t began : {0u, 5u, 16u, 0u - 10, 0u - 40}) {
     for (std::uint32_t interval : {1u, 7u, 16u, 30u, 100u, 256u}) {
@@ -36,11 +36,11 @@ TEST(pump_turn, looks_around_where_a_streak_or_a_sample_ends) {
       std::vector<std::uint32_t> looked, expected;
       for (std::uint32_t i = 0; i < 600; ++i) {
         const std::uint32_t progress = began + i;
-        if (i % streak == 0 || i % interval == 0) expected.push_back(i);
+        if (i == 0 || progress % streak == 0 || i % interval == 0) expected.push_back(i);
         if (!turn.must_attend(progress)) continue;
         looked.push_back(i);
         EXPECT_EQ(pump_turn::ends_sample(p, progress), i != 0 && i % interval == 0);
-        EXPECT_EQ(turn.ends_streak(progress), i % streak == 0);
+        EXPECT_EQ(pump_turn::ends_streak(p, progress), progress % streak == 0);
         if (pump_turn::ends_sample(p, progress)) p.sampled_progress = progress;
         turn.go_on(p, progress);
       }
@@ -63,7 +63,7 @@ TEST(pump_turn, looks_around_where_the_end_was_passed) {
   turn.go_on(p, 0);
   EXPECT_FALSE(turn.must_attend(15));
   EXPECT_TRUE(turn.must_attend(40));
-  EXPECT_TRUE(turn.ends_streak(40));
+  EXPECT_FALSE(pump_turn::ends_streak(p, 40));
   EXPECT_FALSE(pump_turn::ends_sample(p, 40));
   EXPECT_TRUE(pump_turn::ends_sample(p, 100));
 }
