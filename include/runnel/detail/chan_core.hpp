@@ -50,8 +50,8 @@ template <class E> struct recv_waiter : waiter {
     outcome = e ? outcome_t::closed_with_error : outcome_t::closed;
     if (e) std::construct_at(reinterpret_cast<std::exception_ptr*>(error_bytes), e);
   }
-  // Whether discard() is needed.
   static constexpr bool ends_by_itself = std::is_trivially_destructible_v<E>;
+  // Whether discard() is needed. An element that ends by itself is left where it is.
   bool holds_something() const noexcept {
     return ends_by_itself ? outcome == outcome_t::closed_with_error : outcome != outcome_t::pending;
   }

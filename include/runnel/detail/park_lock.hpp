@@ -94,7 +94,7 @@ class park_lock {
     return false;
 #endif
   }
-  // The same for a processor that is inside of no lock by its bias, as one is not that runs an awaited operation: what
+  // The same for a processor that is inside of no lock by its bias. Who runs an awaited operation is such a one: what
   // runs under a lock, the move of an element, awaits nothing.
   [[nodiscard]] bool enter_biased_first([[maybe_unused]] const bias_owner* me) noexcept {
 #if RUNNEL_HAS_MEMBARRIER
